@@ -1,0 +1,41 @@
+/** Files as a whole: written only when their content changes, and never seen half-written. */
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+const isAbsent = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT';
+
+export async function readFileOrNull(path: string): Promise<Buffer | null> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if (isAbsent(error)) return null;
+    throw error;
+  }
+}
+
+/** Makes `path` hold exactly `content`, with `mode`; says whether anything had to change. */
+export async function writeFileIfChanged(
+  path: string,
+  content: string | Buffer,
+  { mode = 0o644 }: { mode?: number } = {},
+): Promise<boolean> {
+  const wanted = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
+  const present = await readFileOrNull(path);
+  if (present?.equals(wanted) && ((await stat(path)).mode & 0o777) === mode) return false;
+  await mkdir(dirname(path), { recursive: true });
+  // The name starts with a dot: dnsmasq skips such files in the folders it watches, and renaming is what it notices.
+  const temporary = `${dirname(path)}/.${path.slice(dirname(path).length + 1)}.new`;
+  await writeFile(temporary, wanted, { mode });
+  await rename(temporary, path);
+  return true;
+}
+
+export async function removeFileIfPresent(path: string): Promise<boolean> {
+  try {
+    await rm(path);
+    return true;
+  } catch (error) {
+    if (isAbsent(error)) return false;
+    throw error;
+  }
+}
