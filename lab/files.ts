@@ -27,13 +27,14 @@ export const readTextIfAny = async (path: string): Promise<string | null> => {
 };
 
 /** Readers see the old text or the new one, never a part, also after a crash. The mode holds from the first byte on. */
-export const writeTextWhole = async (path: string, text: string, mode = 0o644): Promise<void> => {
+export const writeTextWhole = async (path: string, text: string, mode = 0o644, owner: number | null = null): Promise<void> => {
   await mkdir(dirname(path), { recursive: true });
   const temporary = `${path}.${randomBytes(6).toString('hex')}.new`;
   const file = await open(temporary, 'wx', mode);
   try {
     // The process's umask may have taken rights away that the reader needs.
     await file.chmod(mode);
+    if (owner !== null) await file.chown(owner, owner);
     await file.writeFile(text);
     await file.sync();
   } finally {
