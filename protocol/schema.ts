@@ -74,6 +74,8 @@ export const s = {
   time: () => z.int().min(0),
   /** Anything JSON can carry; for values that are checked elsewhere. */
   json: () => z.json(),
+  /** A value that came out of JSON already and is checked by whoever takes it; unlike `json` it costs nothing on large values. */
+  unknown: () => z.unknown(),
 };
 
 /** Makes `value` a value of `schema`, or throws `MalformedParameter` naming the place. `where` starts the sentence. */
