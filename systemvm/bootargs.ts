@@ -1,4 +1,4 @@
-/** The parameters a system VM boots with: `key=value` words on the kernel's command line, beside the kernel's own. */
+/** The parameters a system VM boots with: `key=value` or `nephos.key=value` words on the kernel's command line, beside the kernel's own. */
 import { CloudError } from '../protocol/errors.ts';
 import { type NicRole, nicRoles, type SystemVmKindName, systemVmKindNames } from '../protocol/kinds.ts';
 import { ApplyAuthorizedKeys } from '../protocol/messages/systemvm.ts';
@@ -62,7 +62,8 @@ export function parseBootArguments(line: string): BootArguments {
   for (const word of line.trim().split(/\s+/)) {
     const equals = word.indexOf('=');
     if (equals < 1) continue;
-    const key = word.slice(0, equals);
+    // The kernel takes at most thirty or so words that it does not know; a dot in the name takes one out of that count.
+    const key = word.slice(0, equals).replace(/^nephos\./, '');
     const value = word.slice(equals + 1);
     const nic = NIC_KEY.exec(key);
     const fields = nic ? (nicFields.get(Number(nic[1])) ?? new Map<string, string>()) : plain;

@@ -9,7 +9,7 @@ export interface Machine {
   readonly resolvConfFile: string;
   readonly hostsFile: string;
   readonly osReleaseFile: string;
-  /** Holds one line: the version of the payload. */
+  /** Its first line is the version of the payload. */
   readonly versionFile: string;
   /** Configuration and state of daemons; empty after every boot. */
   readonly runFolder: string;
@@ -29,7 +29,7 @@ export const systemVmMachine: Machine = {
   resolvConfFile: '/etc/resolv.conf',
   hostsFile: '/etc/hosts',
   osReleaseFile: '/etc/os-release',
-  versionFile: '/run/payload/version',
+  versionFile: '/run/payload/VERSION',
   runFolder: '/run/nephos',
   sshdPrivilegeFolder: '/run/sshd',
   authorizedKeysFile: '/run/nephos/ssh/authorized_keys',

@@ -75,6 +75,8 @@ export async function applyNetwork(bootArguments: BootArguments, machine: Machin
   const present = await awaitNics(bootArguments, machine.netFolder);
   // The cloud's networks are IPv4; an IPv6 address that a NIC gave itself would be a way around the rules.
   for (const scope of ['all', 'default']) await setSysctl(machine, `net/ipv6/conf/${scope}/disable_ipv6`, '1');
+  // The neighbours of a rebuilt machine still know its predecessor's MAC; this makes the kernel announce each address as its NIC comes up.
+  await setSysctl(machine, 'net/ipv4/conf/all/arp_notify', '1');
   await runCommand('ip', ['-batch', '-'], { input: compileNetwork(bootArguments, present) });
   await Promise.all([
     writeFileIfChanged(machine.resolvConfFile, compileResolvConf(bootArguments)),

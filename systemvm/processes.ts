@@ -11,12 +11,16 @@ const RESTART_MAX_SECONDS = 15;
 /** A daemon that has run this long is taken for well again. */
 const STEADY_SECONDS = 20;
 const STOP_SECONDS = 5;
+/** What a daemon said last, for the log when it ends. */
+const LAST_LINES = 5;
 
 export interface Daemon {
   readonly name: string;
   /** An absolute path. */
   readonly command: string;
   readonly arguments: readonly string[];
+  /** Sees each line the daemon prints, beside the log. */
+  readonly onLine?: (line: string) => void;
 }
 /** `failed`: it ended by itself and has not been up again since; it is still being tried. */
 export type DaemonState = 'running' | 'stopped' | 'failed';
@@ -25,6 +29,8 @@ export interface Processes {
   /** Makes the daemon run with these arguments; one that runs with other arguments is stopped first. */
   readonly start: (daemon: Daemon) => Promise<void>;
   readonly stop: (name: string) => Promise<void>;
+  /** Stops and starts a daemon that should run, at once and without back-off. */
+  readonly restart: (name: string) => Promise<void>;
   /** Sends a signal; says whether there was a process to send it to. */
   readonly signal: (name: string, signal: NodeJS.Signals) => boolean;
   readonly state: (name: string) => DaemonState;
@@ -50,8 +56,14 @@ export function processes({ runFolder, log }: { runFolder: string; log: Log }): 
   const entries = new Map<string, Entry>();
   const pidFile = (name: string): string => `${runFolder}/pid/${name}`;
 
-  const follow = (name: string, stream: Readable): void => {
-    createInterface({ input: stream }).on('line', (line) => log.info({ daemon: name, line: line.slice(0, 500) }, 'daemon'));
+  const follow = ({ name, onLine }: Daemon, stream: Readable, lastLines: string[]): void => {
+    createInterface({ input: stream }).on('line', (line) => {
+      // Not more than debug: the log goes to a serial port, where every character costs.
+      log.debug({ daemon: name, line: line.slice(0, 500) }, 'daemon');
+      lastLines.push(line.slice(0, 200));
+      if (lastLines.length > LAST_LINES) lastLines.shift();
+      onLine?.(line);
+    });
   };
 
   const launch = (entry: Entry): void => {
@@ -63,14 +75,15 @@ export function processes({ runFolder, log }: { runFolder: string; log: Log }): 
     });
     entry.child = child;
     const startedAt = Date.now();
-    follow(name, child.stdout);
-    follow(name, child.stderr);
+    const lastLines: string[] = [];
+    follow(entry.daemon, child.stdout, lastLines);
+    follow(entry.daemon, child.stderr, lastLines);
     const ended = (why: Record<string, unknown>): void => {
       if (entry.child !== child) return;
       entry.child = null;
       if (!entry.wanted) return;
       if (Date.now() - startedAt > STEADY_SECONDS * 1000) entry.restartSeconds = RESTART_FIRST_SECONDS;
-      log.warn({ daemon: name, ...why, restartSeconds: entry.restartSeconds }, 'a daemon has ended and will be started again');
+      log.warn({ daemon: name, ...why, lastLines, restartSeconds: entry.restartSeconds }, 'a daemon has ended and will be started again');
       entry.timer = setTimeout(() => launch(entry), entry.restartSeconds * 1000);
       entry.restartSeconds = Math.min(entry.restartSeconds * 2, RESTART_MAX_SECONDS);
     };
@@ -112,6 +125,12 @@ export function processes({ runFolder, log }: { runFolder: string; log: Log }): 
     await removeFileIfPresent(pidFile(entry.daemon.name));
   };
 
+  const newEntry = (daemon: Daemon): Entry => {
+    const entry: Entry = { daemon, wanted: true, child: null, restartSeconds: RESTART_FIRST_SECONDS, timer: null };
+    launch(entry);
+    return entry;
+  };
+
   return {
     start: async (daemon) => {
       const present = entries.get(daemon.name);
@@ -121,13 +140,17 @@ export function processes({ runFolder, log }: { runFolder: string; log: Log }): 
         await mkdir(`${runFolder}/pid`, { recursive: true });
         await endPredecessor(daemon);
       }
-      const entry: Entry = { daemon, wanted: true, child: null, restartSeconds: RESTART_FIRST_SECONDS, timer: null };
-      entries.set(daemon.name, entry);
-      launch(entry);
+      entries.set(daemon.name, newEntry(daemon));
     },
     stop: async (name) => {
       const entry = entries.get(name);
       if (entry) await stopEntry(entry);
+    },
+    restart: async (name) => {
+      const entry = entries.get(name);
+      if (!entry?.wanted) return;
+      await stopEntry(entry);
+      entries.set(name, newEntry(entry.daemon));
     },
     signal: (name, signal) => entries.get(name)?.child?.kill(signal) ?? false,
     state: (name) => {

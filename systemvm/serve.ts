@@ -2,11 +2,12 @@
  * What every system VM runs before its own work: boot arguments, network, link to management; and beside the link its firewall and
  * sshd. The link comes first, because a system VM is Starting until management hears from it.
  */
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { CloudError } from '../protocol/errors.ts';
 import type { NicRole, SystemVmKind } from '../protocol/kinds.ts';
 import { type AgentLink, openAgentLink } from '../protocol/link/agent-link.ts';
-import { type LinkIdentity, memoryIdentityStore } from '../protocol/link/identity.ts';
+import { fileIdentityStore, type LinkIdentity } from '../protocol/link/identity.ts';
 import { createLog, type Log } from '../protocol/log.ts';
 import { type Handler, on } from '../protocol/message.ts';
 import type { Beat, BellSubject } from '../protocol/messages/beat.ts';
@@ -33,7 +34,7 @@ export interface RoleContext {
   readonly nic: (role: NicRole) => BootNic | null;
   /** Ends when addresses and routes are set; servers that bind to an address wait for it. */
   readonly networkReady: Promise<void>;
-  /** Tells management that something changed; nothing happens while the link is down, for management asks again after each new one. */
+  /** Tells management that something changed; a bell rung while the link is down rings when it is up. */
   readonly ring: (subject: BellSubject) => void;
   readonly beatNow: () => void;
   /** Null until management has issued the certificate. */
@@ -75,9 +76,14 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
       throw new CloudError('InvalidParameter', `type is ${parsed.kind}, but this program is the ${role.kind.kind}`);
     return parsed;
   });
-  const version = (await readFileOrNull(machine.versionFile))?.toString('utf8').trim().slice(0, 80) || 'unversioned';
+  const version = (await readFileOrNull(machine.versionFile))?.toString('utf8').split('\n')[0]?.trim().slice(0, 80) || 'unversioned';
   const daemons = processes({ runFolder: machine.runFolder, log });
   const nic = (wanted: NicRole): BootNic | null => bootArguments.nics.find((candidate) => candidate.role === wanted) ?? null;
+
+  // Kept in memory-backed storage, so that this program can be started again: the token is good for one join. A new token, as after a
+  // reboot, makes a new identity.
+  const tokenDigest = createHash('sha256').update(bootArguments.token.reveal()).digest('hex').slice(0, 16);
+  const identityFolder = `${machine.runFolder}/identity-${tokenDigest}`;
 
   let link: AgentLink | null = null;
   const upListeners: (() => void)[] = [];
@@ -114,7 +120,7 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
     id: bootArguments.id,
     servers: bootArguments.servers,
     join: { token: bootArguments.token.reveal(), caSha256: bootArguments.caSha256 },
-    store: memoryIdentityStore(),
+    store: fileIdentityStore(identityFolder),
     version,
     handlers: [
       ...running.handlers,
