@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { CloudError } from '../protocol/errors.ts';
 
@@ -11,6 +12,8 @@ export interface CommandOptions {
   readonly acceptedCodes?: readonly number[];
   readonly uid?: number;
   readonly gid?: number;
+  /** Output goes to the end of this file instead of into the result; for programs that leave a child behind, which would keep a pipe open. */
+  readonly outputFile?: string;
 }
 
 export interface CommandResult {
@@ -31,13 +34,15 @@ export const plainEnvironment = (): Record<string, string> => ({
 /** Runs a program to its end, never through a shell. A failure is a CloudError that names the program and its last words. */
 export const command = (file: string, args: readonly string[], options: CommandOptions): Promise<CommandResult> =>
   new Promise((resolve, reject) => {
+    const outputFd = options.outputFile === undefined ? null : openSync(options.outputFile, 'a', 0o640);
     const child = spawn(file, args, {
       cwd: '/',
       env: { ...plainEnvironment(), ...options.environment },
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: ['pipe', outputFd ?? 'pipe', outputFd ?? 'pipe'],
       ...(options.uid === undefined ? {} : { uid: options.uid }),
       ...(options.gid === undefined ? {} : { gid: options.gid }),
     });
+    if (outputFd !== null) closeSync(outputFd);
     const output = { stdout: '', stderr: '' };
     let timedOut = false;
     const timer = setTimeout(() => {
@@ -45,14 +50,14 @@ export const command = (file: string, args: readonly string[], options: CommandO
       child.kill('SIGKILL');
     }, options.timeoutSeconds * 1000);
     for (const name of ['stdout', 'stderr'] as const) {
-      child[name].setEncoding('utf8');
-      child[name].on('data', (chunk: string) => {
+      child[name]?.setEncoding('utf8');
+      child[name]?.on('data', (chunk: string) => {
         if (output[name].length < OUTPUT_BYTES_MAX) output[name] += chunk;
       });
     }
     // A program that does not read its input closes the pipe early; its exit code tells whether that was a failure.
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(options.input ?? '');
+    child.stdin?.on('error', () => undefined);
+    child.stdin?.end(options.input ?? '');
     child.on('error', (cause) => {
       clearTimeout(timer);
       reject(new CloudError('Internal', `${file} could not be started`, { cause, args }));

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CloudError } from '../protocol/errors.ts';
 import { plainEnvironment } from './command.ts';
@@ -8,6 +8,8 @@ export interface LockOptions {
   readonly timeoutSeconds: number;
   /** What the holder is doing, for the one who waits in vain. */
   readonly about: string;
+  /** Leaves no lock file behind, for folders that must be as they were. */
+  readonly removeFile?: boolean;
 }
 
 const CONFLICT_EXIT_CODE = 75;
@@ -75,7 +77,12 @@ export const withLock = async <T>(path: string, options: LockOptions, work: () =
     await mkdir(dirname(path), { recursive: true });
     const holder = await take(path, options);
     try {
-      if (await holdsFileAt(holder.pid, path)) return await work();
+      if (!(await holdsFileAt(holder.pid, path))) continue;
+      try {
+        return await work();
+      } finally {
+        if (options.removeFile === true) await rm(path, { force: true });
+      }
     } finally {
       await holder.release();
     }

@@ -241,7 +241,7 @@ const installFailed = async (varDir: string, missing: readonly string[]): Promis
 export const ensurePackages = async ({ varDir, groups = runGroups, onProgress }: PackageOptions): Promise<string[]> => {
   if ((await missingPackages(groups)).length === 0) return [];
   requireRoot('installing packages');
-  return await withLock(packageLock(), { timeoutSeconds: 1800, about: 'installing packages' }, async () => {
+  return await withLock(packageLock(), { timeoutSeconds: 1800, about: 'installing packages', removeFile: true }, async () => {
     const missing = await missingPackages(groups);
     if (missing.length === 0) return [];
     return await withDaemonsKeptDown(async () => {
@@ -300,7 +300,7 @@ export const removePackages = async ({
   const added = await addedPackages(varDir);
   if (added.length === 0) return { removed: [], kept: [] };
   requireRoot('removing packages');
-  return await withLock(packageLock(), { timeoutSeconds: 1800, about: 'removing packages' }, async () => {
+  return await withLock(packageLock(), { timeoutSeconds: 1800, about: 'removing packages', removeFile: true }, async () => {
     let removed = [...(await installedOf(added))].sort();
     const kept: string[] = [];
     while (removed.length > 0) {
