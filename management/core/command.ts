@@ -5,7 +5,7 @@ import type { Id } from '../../protocol/schema.ts';
 import { type Caller, type Context, isRootAdmin } from './context.ts';
 import type { Tx } from './db.ts';
 import { writeEvent } from './events.ts';
-import type { StartOptions, Started } from './jobs.ts';
+import type { Started, StartOptions } from './jobs.ts';
 import type { InferParams, Params, RawParams } from './params.ts';
 import type { Saga } from './saga.ts';
 import type { Services } from './services.ts';
@@ -39,7 +39,10 @@ export const reply = {
   list: <R>(view: View<R>, key: string = view.key): Reply<Page<R>> => ({ kind: 'list', view: view as View<never>, key }),
   success: (): Reply<void> => ({ kind: 'success' }),
   flat: <R>(view: View<R>): Reply<R> => ({ kind: 'flat', view }),
-  job: <R>(view: View<R> | null, { create = false, key = view?.key ?? null }: { create?: boolean; key?: string | null } = {}): Reply<StartedJob> => ({
+  job: <R>(
+    view: View<R> | null,
+    { create = false, key = view?.key ?? null }: { create?: boolean; key?: string | null } = {},
+  ): Reply<StartedJob> => ({
     kind: 'job',
     view: view as View<never> | null,
     key,
@@ -64,7 +67,12 @@ export type AnyCommand = Command<Params, never>;
 
 export interface CommandContext extends Context {
   /** Starts a saga as this command's job, with its event, in the given transaction or one of its own. */
-  readonly start: <I>(saga: Saga<I, unknown>, input: I, about?: { instance?: { type: string; id: string }; text?: string }, tx?: Tx) => Promise<Started>;
+  readonly start: <I>(
+    saga: Saga<I, unknown>,
+    input: I,
+    about?: { instance?: { type: string; id: string }; text?: string },
+    tx?: Tx,
+  ) => Promise<Started>;
 }
 
 export function command<P extends Params, R>(definition: Command<P, R>): Command<P, R> {
@@ -73,7 +81,8 @@ export function command<P extends Params, R>(definition: Command<P, R>): Command
 /** For lists of commands of many types. */
 export const asCommands = (...commands: readonly unknown[]): readonly AnyCommand[] => commands as readonly AnyCommand[];
 
-export const envelopeOf = ({ name, envelope }: Pick<AnyCommand, 'name' | 'envelope'>): string => envelope ?? `${name.toLowerCase()}response`;
+export const envelopeOf = ({ name, envelope }: Pick<AnyCommand, 'name' | 'envelope'>): string =>
+  envelope ?? `${name.toLowerCase()}response`;
 export const isAsync = ({ reply: { kind } }: Pick<AnyCommand, 'reply'>): boolean => kind === 'job';
 
 const RANK: Record<Access, number> = { public: 0, user: 1, domainAdmin: 2, admin: 3 };
@@ -99,7 +108,10 @@ export function registry(commands: readonly AnyCommand[]): Registry {
     call: async (given, services, caller, raw, requestId) => {
       const each = given as unknown as Command<Params, unknown>;
       if (each.access !== 'public' && !mayCall(each, caller)) {
-        throw new CloudError('UnknownCommand', `The API [${each.name}] does not exist or is not available for the account Account [${caller.accountName}]`);
+        throw new CloudError(
+          'UnknownCommand',
+          `The API [${each.name}] does not exist or is not available for the account Account [${caller.accountName}]`,
+        );
       }
       const log = services.log.child({ requestId, command: each.name });
       const rings: Started[] = [];
@@ -128,12 +140,15 @@ export function registry(commands: readonly AnyCommand[]): Registry {
         const result = await each.run(context, params as never);
         // The job is rung for when the transaction that wrote it has committed.
         for (const started of rings) services.jobs.ring(started);
-        if (ownEvent) await syncEvent(services, caller, ownEvent, 'INFO', `Successfully completed ${ownEvent.text}`, idOf(result) ?? idOf(params));
+        if (ownEvent)
+          await syncEvent(services, caller, ownEvent, 'INFO', `Successfully completed ${ownEvent.text}`, idOf(result) ?? idOf(params));
         return body(each, result, caller);
       } catch (error) {
         if (ownEvent) {
           const said = CloudError.store(error).message;
-          await syncEvent(services, caller, ownEvent, 'ERROR', `Error while ${ownEvent.text}: ${said}`, idOf(params)).catch(() => undefined);
+          await syncEvent(services, caller, ownEvent, 'ERROR', `Error while ${ownEvent.text}: ${said}`, idOf(params)).catch(
+            () => undefined,
+          );
         }
         throw error;
       }
@@ -141,9 +156,22 @@ export function registry(commands: readonly AnyCommand[]): Registry {
   };
 }
 
-async function syncEvent(services: Services, caller: Caller, event: NonNullable<AnyCommand['event']>, level: 'INFO' | 'ERROR', description: string, id: string | undefined) {
+async function syncEvent(
+  services: Services,
+  caller: Caller,
+  event: NonNullable<AnyCommand['event']>,
+  level: 'INFO' | 'ERROR',
+  description: string,
+  id: string | undefined,
+) {
   await services.db.transact((tx) =>
-    writeEvent(tx, { type: event.type, level, description, caller, ...(id && event.resource ? { resource: { type: event.resource, id } } : {}) }),
+    writeEvent(tx, {
+      type: event.type,
+      level,
+      description,
+      caller,
+      ...(id && event.resource ? { resource: { type: event.resource, id } } : {}),
+    }),
   );
 }
 
@@ -160,7 +188,10 @@ async function readParams(each: Command<Params, unknown>, context: Context, raw:
     const given = raw.get(name.toLowerCase());
     const blank = given?.entries === undefined && (given?.text === undefined || given.text === '');
     if (param.required && blank) {
-      throw new CloudError('MalformedParameter', `Unable to execute API command ${each.name.toLowerCase()} due to missing parameter ${name}`);
+      throw new CloudError(
+        'MalformedParameter',
+        `Unable to execute API command ${each.name.toLowerCase()} due to missing parameter ${name}`,
+      );
     }
     if (!given) continue;
     const value = await param.read(given, { command: each.name, param: name, context });

@@ -19,9 +19,19 @@ export interface Caller {
 }
 export const isRootAdmin = (caller: Caller): boolean => caller.accountType === 'admin';
 
+/** What login and logout do to the browser's session. */
+export interface Session {
+  /** Opens a session, sets its cookies and returns the session key. */
+  open: (userId: Id<'user'>) => Promise<string>;
+  /** Ends the session; true when there was a live one. */
+  close: () => Promise<boolean>;
+}
+
 export interface Context extends Services {
-  /** Null for the few commands that are for everybody, such as login. */
+  /** Nobody, with empty ids, for the few commands that are for everybody, such as login. */
   readonly caller: Caller;
   readonly requestId: string;
   readonly log: Log;
+  /** Only for commands that are called over HTTP. */
+  readonly session?: Session;
 }

@@ -86,7 +86,16 @@ export interface DatabaseConfig {
 const RETRIES_MAX = 8;
 /** Deadlock, lock wait timeout, and MariaDB's «record has changed since last read». */
 const TRANSIENT = new Set([1213, 1205, 1020]);
-const GONE = new Set(['ECONNREFUSED', 'PROTOCOL_CONNECTION_LOST', 'ENOENT', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ER_SERVER_SHUTDOWN', 'POOL_CLOSED']);
+const GONE = new Set([
+  'ECONNREFUSED',
+  'PROTOCOL_CONNECTION_LOST',
+  'ENOENT',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ER_SERVER_SHUTDOWN',
+  'POOL_CLOSED',
+]);
 
 export interface Database {
   readonly source: DataSource;
@@ -152,7 +161,9 @@ export async function openDatabase(
 }
 
 const field = (error: unknown, name: string): unknown =>
-  typeof error === 'object' && error !== null ? (Reflect.get(error, name) ?? Reflect.get(Object(Reflect.get(error, 'driverError')), name)) : undefined;
+  typeof error === 'object' && error !== null
+    ? (Reflect.get(error, name) ?? Reflect.get(Object(Reflect.get(error, 'driverError')), name))
+    : undefined;
 const isTransient = (error: unknown) => TRANSIENT.has(Number(field(error, 'errno')));
 export const isDuplicate = (error: unknown) => Number(field(error, 'errno')) === 1062;
 

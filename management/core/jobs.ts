@@ -5,13 +5,13 @@
 import Bull from 'bull';
 import { CloudError } from '../../protocol/errors.ts';
 import { newId } from '../../protocol/ids.ts';
-import { type Log } from '../../protocol/log.ts';
+import type { Log } from '../../protocol/log.ts';
 import type { Id } from '../../protocol/schema.ts';
 import type { Config } from '../config.ts';
 import type { Caller } from './context.ts';
 import type { Database, Tx } from './db.ts';
 import { writeEvent } from './events.ts';
-import { type AnySaga, execute, type Probe, type Saga, Stop, type StepContext, UnwindFailed } from './saga.ts';
+import { type AnySaga, execute, type Probe, type Saga, type StepContext, Stop, UnwindFailed } from './saga.ts';
 import type { Services } from './services.ts';
 import { type JobRow, jobs as jobTable } from './tables.ts';
 
@@ -103,15 +103,8 @@ export function openJobs({
       eventType: event?.type ?? null,
       eventText: event?.text ?? null,
       startEventId,
-      result: null,
-      error: null,
-      workerId: null,
-      leaseUntil: null,
-      retryAt: null,
       attempts: 0,
       createdAt: new Date(),
-      startedAt: null,
-      completedAt: null,
     });
     return { jobId: id };
   };
@@ -164,7 +157,10 @@ export function openJobs({
     const definition = byName.get(job.saga);
     const jobLog = log.child({ job: job.id, saga: job.saga, requestId: job.requestId });
     if (!definition || definition.version !== job.sagaVersion) {
-      await settle(job, { state: 'Stuck', error: { code: 'Internal', message: `job of ${job.saga} version ${job.sagaVersion} was begun by another release` } });
+      await settle(job, {
+        state: 'Stuck',
+        error: { code: 'Internal', message: `job of ${job.saga} version ${job.sagaVersion} was begun by another release` },
+      });
       jobLog.error('job is stuck: its saga has another version now');
       return;
     }
@@ -200,14 +196,26 @@ export function openJobs({
       } as never);
       if (affected !== 1) return;
       const failed = end.state !== 'Done';
-      await jobEvent(tx, job, 'Completed', failed ? 'ERROR' : 'INFO', failed ? `Error while ${job.eventText ?? job.saga}: ${end.error?.message ?? ''}` : `Successfully completed ${job.eventText ?? job.saga}`);
+      await jobEvent(
+        tx,
+        job,
+        'Completed',
+        failed ? 'ERROR' : 'INFO',
+        failed
+          ? `Error while ${job.eventText ?? job.saga}: ${end.error?.message ?? ''}`
+          : `Successfully completed ${job.eventText ?? job.saga}`,
+      );
     });
   }
 
   async function letGo(job: JobRow, seconds: number): Promise<void> {
     await db
       .transact((tx) =>
-        tx.update(jobTable, { id: job.id, epoch: job.epoch }, { workerId: null, leaseUntil: null, retryAt: new Date(Date.now() + seconds * 1000) }),
+        tx.update(
+          jobTable,
+          { id: job.id, epoch: job.epoch },
+          { workerId: null, leaseUntil: null, retryAt: new Date(Date.now() + seconds * 1000) },
+        ),
       )
       .catch((error: unknown) => log.warn({ err: error, job: job.id }, 'job lease could not be given back; it runs out by itself'));
   }
@@ -225,7 +233,11 @@ export function openJobs({
   async function renew(): Promise<void> {
     const held = [...mine].filter(([, { epoch }]) => epoch > 0).map(([id]) => id);
     if (held.length === 0) return;
-    await db.rows('UPDATE job SET lease_until = ? WHERE worker_id = ? AND id IN (?)', [new Date(Date.now() + LEASE_SECONDS * 1000), workerId, held]);
+    await db.rows('UPDATE job SET lease_until = ? WHERE worker_id = ? AND id IN (?)', [
+      new Date(Date.now() + LEASE_SECONDS * 1000),
+      workerId,
+      held,
+    ]);
   }
 
   const every = (ms: number, what: string, work: () => Promise<void>) => {
@@ -255,7 +267,8 @@ export function openJobs({
       for (const until = Date.now() + timeoutMs; ; ) {
         const row = await db.read.findOneBy(jobTable, { id: jobId });
         if (row && ['Done', 'Failed', 'Stuck'].includes(row.state)) return row;
-        if (Date.now() > until) throw new CloudError('Timeout', `job ${jobId} is still ${row?.state ?? 'unknown'} at ${row?.step ?? 'its start'}`);
+        if (Date.now() > until)
+          throw new CloudError('Timeout', `job ${jobId} is still ${row?.state ?? 'unknown'} at ${row?.step ?? 'its start'}`);
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
     },
@@ -270,7 +283,10 @@ export function openJobs({
       stopping = true;
       for (const timer of timers) clearInterval(timer);
       timers = [];
-      await Promise.race([Promise.all([...mine.values()].map(({ done }) => done)), new Promise((resolve) => setTimeout(resolve, 5000).unref())]);
+      await Promise.race([
+        Promise.all([...mine.values()].map(({ done }) => done)),
+        new Promise((resolve) => setTimeout(resolve, 5000).unref()),
+      ]);
       await bell.close();
     },
   };

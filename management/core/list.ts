@@ -3,7 +3,7 @@
  * of statements, so the cost of a page does not grow with the table's neighbours.
  */
 import { CloudError } from '../../protocol/errors.ts';
-import { type Page } from './command.ts';
+import type { Page } from './command.ts';
 import { type Context, isRootAdmin } from './context.ts';
 import { accounts, type DomainRow, domains } from './owners.ts';
 import { entityKind, p } from './params.ts';
@@ -21,7 +21,8 @@ export const domainKind = entityKind<DomainRow>({
   find: (tx, id) => tx.findOneBy(domains, { id: id as never }),
   removed: (row) => row.removedAt !== null,
   owner: () => null,
-  shared: (row, _use, { caller }) => row.id === caller.domainId || (caller.accountType === 'domainAdmin' && row.path.startsWith(caller.domainPath)),
+  shared: (row, _use, { caller }) =>
+    row.id === caller.domainId || (caller.accountType === 'domainAdmin' && row.path.startsWith(caller.domainPath)),
 });
 
 export const pageParams = {
@@ -80,14 +81,20 @@ export async function list<V>(context: Context, page: PageParams, spec: ListSpec
     ...spec.where,
     ...(spec.scope ? await scopeFilters(context, spec.scope) : []),
     keyword && spec.keyword
-      ? { sql: `(${spec.keyword.map((column) => `${column} LIKE ?`).join(' OR ')})`, values: spec.keyword.map(() => `%${keyword.replace(/[\\%_]/g, '\\$&')}%`) }
+      ? {
+          sql: `(${spec.keyword.map((column) => `${column} LIKE ?`).join(' OR ')})`,
+          values: spec.keyword.map(() => `%${keyword.replace(/[\\%_]/g, '\\$&')}%`),
+        }
       : null,
   ];
   const given = filters.filter((each) => each !== null);
   const condition = given.length === 0 ? '' : `WHERE ${given.map(({ sql }) => sql).join(' AND ')}`;
   const values = given.flatMap((each) => each.values);
   const ids = (
-    await context.db.rows<{ id: string }>(`SELECT t.id AS id FROM ${spec.from} ${condition} ORDER BY ${spec.order ?? 't.id'} LIMIT ? OFFSET ?`, [...values, limit, offset])
+    await context.db.rows<{ id: string }>(
+      `SELECT t.id AS id FROM ${spec.from} ${condition} ORDER BY ${spec.order ?? 't.id'} LIMIT ? OFFSET ?`,
+      [...values, limit, offset],
+    )
   ).map(({ id }) => id);
   const alone = offset === 0 && ids.length < limit;
   const count = alone ? ids.length : await countRows(context, spec.from, condition, values);
@@ -103,7 +110,8 @@ async function countRows(context: Context, from: string, condition: string, valu
 
 function window(context: Context, { page, pagesize }: PageParams): { limit: number; offset: number } {
   const largest = context.settings.get(defaultPageSize);
-  if (page !== undefined && pagesize === undefined) throw new CloudError('InvalidParameter', 'Page size must be given together with the page number');
+  if (page !== undefined && pagesize === undefined)
+    throw new CloudError('InvalidParameter', 'Page size must be given together with the page number');
   if (pagesize === -1) {
     if (page !== undefined) throw new CloudError('InvalidParameter', 'A page size of -1 means no limit and goes without a page number');
     return { limit: 1_000_000, offset: 0 };
@@ -116,7 +124,10 @@ function window(context: Context, { page, pagesize }: PageParams): { limit: numb
 }
 
 /** Whose things a caller gets: see wire rules on lists. */
-export async function scopeFilters(context: Context, { account, domainid, isrecursive = false, listall = false, byId = false }: OwnerParams & { byId?: boolean }): Promise<Filter[]> {
+export async function scopeFilters(
+  context: Context,
+  { account, domainid, isrecursive = false, listall = false, byId = false }: OwnerParams & { byId?: boolean },
+): Promise<Filter[]> {
   const { caller } = context;
   if (account !== undefined) {
     const domainId = domainid?.id ?? caller.domainId;

@@ -39,7 +39,10 @@ export type InferParams<P extends Params> = {
 };
 
 export const invalidValue = ({ command, param }: Pick<Place, 'command' | 'param'>, value: string): CloudError =>
-  new CloudError('MalformedParameter', `Unable to execute API command ${command.toLowerCase()} due to invalid value ${value.slice(0, 300)} for parameter ${param}`);
+  new CloudError(
+    'MalformedParameter',
+    `Unable to execute API command ${command.toLowerCase()} due to invalid value ${value.slice(0, 300)} for parameter ${param}`,
+  );
 export const unknownId = ({ command, param }: Pick<Place, 'command' | 'param'>, value: string): CloudError =>
   new CloudError(
     'MalformedParameter',
@@ -70,31 +73,37 @@ const fromText =
   ({ text }, place) =>
     text === undefined || (blankIsAbsent && text.trim() === '') ? undefined : read(text, place);
 
-const numeric = (type: 'integer' | 'long' | 'double' | 'short') => (about: string, { min, max, adminOnly = false }: { min?: number; max?: number; adminOnly?: boolean } = {}) =>
-  make<number>(
-    type,
-    about,
-    fromText((text, place) => {
-      const value = Number(text.trim());
-      const whole = type === 'double' || Number.isSafeInteger(value);
-      if (!Number.isFinite(value) || !whole || (min !== undefined && value < min) || (max !== undefined && value > max)) throw invalidValue(place, text);
-      return value;
-    }),
-    { adminOnly },
-  );
+const numeric =
+  (type: 'integer' | 'long' | 'double' | 'short') =>
+  (about: string, { min, max, adminOnly = false }: { min?: number; max?: number; adminOnly?: boolean } = {}) =>
+    make<number>(
+      type,
+      about,
+      fromText((text, place) => {
+        const value = Number(text.trim());
+        const whole = type === 'double' || Number.isSafeInteger(value);
+        if (!Number.isFinite(value) || !whole || (min !== undefined && value < min) || (max !== undefined && value > max))
+          throw invalidValue(place, text);
+        return value;
+      }),
+      { adminOnly },
+    );
 
 export const p = {
   string: (about: string, { max = 255, match, adminOnly = false }: TextOptions = {}) =>
     make<string>(
       'string',
       about,
-      fromText((text, place) => {
-        if (text.length > max) {
-          throw new CloudError('MalformedParameter', `Value greater than max allowed length ${max} for param: ${place.param}`);
-        }
-        if (match && !match.test(text)) throw invalidValue(place, text);
-        return text;
-      }, { blankIsAbsent: false }),
+      fromText(
+        (text, place) => {
+          if (text.length > max) {
+            throw new CloudError('MalformedParameter', `Value greater than max allowed length ${max} for param: ${place.param}`);
+          }
+          if (match && !match.test(text)) throw invalidValue(place, text);
+          return text;
+        },
+        { blankIsAbsent: false },
+      ),
       { length: max, adminOnly },
     ),
   /** A text out of a list, compared without regard to case, given back as in the list. */
@@ -104,14 +113,23 @@ export const p = {
       about,
       fromText((text, place) => {
         const found = words.find((word) => word.toLowerCase() === text.trim().toLowerCase());
-        if (found === undefined) throw new CloudError('InvalidParameter', `Invalid value '${text.slice(0, 100)}' for parameter ${place.param}; it must be one of ${words.join(', ')}`);
+        if (found === undefined)
+          throw new CloudError(
+            'InvalidParameter',
+            `Invalid value '${text.slice(0, 100)}' for parameter ${place.param}; it must be one of ${words.join(', ')}`,
+          );
         return found;
       }),
       { adminOnly },
     ),
   /** `true` in any case is true, everything else is false. */
   boolean: (about: string, { adminOnly = false }: { adminOnly?: boolean } = {}) =>
-    make<boolean>('boolean', about, fromText((text) => text.trim().toLowerCase() === 'true'), { adminOnly }),
+    make<boolean>(
+      'boolean',
+      about,
+      fromText((text) => text.trim().toLowerCase() === 'true'),
+      { adminOnly },
+    ),
   integer: numeric('integer'),
   long: numeric('long'),
   double: numeric('double'),
@@ -120,7 +138,8 @@ export const p = {
       'string',
       about,
       fromText((text, place) => {
-        if (!isIPv4(text.trim())) throw new CloudError('InvalidParameter', `Invalid ${place.param}: ${text.slice(0, 60)} is not an IPv4 address`);
+        if (!isIPv4(text.trim()))
+          throw new CloudError('InvalidParameter', `Invalid ${place.param}: ${text.slice(0, 60)} is not an IPv4 address`);
         return text.trim();
       }),
       { adminOnly },
@@ -130,13 +149,19 @@ export const p = {
       'string',
       about,
       fromText((text, place) => {
-        if (!isCidr4(text.trim())) throw new CloudError('InvalidParameter', `Invalid ${place.param}: ${text.slice(0, 60)} is not a network such as 10.1.1.0/24`);
+        if (!isCidr4(text.trim()))
+          throw new CloudError('InvalidParameter', `Invalid ${place.param}: ${text.slice(0, 60)} is not a network such as 10.1.1.0/24`);
         return text.trim();
       }),
       { adminOnly },
     ),
   texts: (about: string, { max = 255, adminOnly = false }: { max?: number; adminOnly?: boolean } = {}) =>
-    make<string[]>('list', about, fromText((text) => splitList(text)), { elem: 'string', length: max, adminOnly }),
+    make<string[]>(
+      'list',
+      about,
+      fromText((text) => splitList(text)),
+      { elem: 'string', length: max, adminOnly },
+    ),
   /** A date with or without time; see `readDate`. */
   date: (about: string, { endOfDay = false }: { endOfDay?: boolean } = {}) =>
     make<Date>(
@@ -166,7 +191,11 @@ export const p = {
         const rows = new Map<number, Record<string, string>>();
         for (const { index, field, value } of entries) {
           const name = field.toLowerCase();
-          if (!fields.includes(name)) throw new CloudError('MalformedMap', `Unknown field ${field.slice(0, 60)} in parameter ${place.param}; it takes ${fields.join(', ')}`);
+          if (!fields.includes(name))
+            throw new CloudError(
+              'MalformedMap',
+              `Unknown field ${field.slice(0, 60)} in parameter ${place.param}; it takes ${fields.join(', ')}`,
+            );
           const row = rows.get(index) ?? {};
           row[name] = value;
           rows.set(index, row);
@@ -238,7 +267,8 @@ export async function may<R>(kind: EntityKind<R>, row: R, use: Use, context: Con
   const { caller } = context;
   if (isRootAdmin(caller)) return true;
   const owner = kind.owner(row);
-  if (owner && (owner.accountId === caller.accountId || (caller.accountType === 'domainAdmin' && (await isBelow(context, owner.domainId))))) return true;
+  if (owner && (owner.accountId === caller.accountId || (caller.accountType === 'domainAdmin' && (await isBelow(context, owner.domainId)))))
+    return true;
   return (await kind.shared?.(row, use, context)) ?? false;
 }
 
@@ -250,7 +280,10 @@ export async function isBelow(context: Context, domainId: string): Promise<boole
 
 /** With zone as in `expires`; or `yyyy-MM-dd HH:mm:ss`; or `yyyy-MM-dd`, start or end of that day. UTC where no zone is given. */
 export function readDate(text: string, endOfDay = false): Date | null {
-  const trimmed = text.trim().replace(/Z\+0000$/, 'Z').replace(/([+-]\d{2})(\d{2})$/, '$1:$2');
+  const trimmed = text
+    .trim()
+    .replace(/Z\+0000$/, 'Z')
+    .replace(/([+-]\d{2})(\d{2})$/, '$1:$2');
   const day = /^\d{4}-\d{2}-\d{2}$/.test(trimmed);
   const zoneless = /^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}$/.test(trimmed);
   const zoned = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/.test(trimmed);

@@ -40,7 +40,11 @@ export interface Run {
   ask: <A>(name: string, to: AgentAddress, call: Callable<A>, undo?: Callable<unknown>, options?: AskOptions) => Promise<A>;
   part: <T>(name: string, body: (run: Run) => Promise<T>) => Promise<T>;
   /** `poll` runs in a transaction until it returns something other than undefined; what it changed before is rolled back. */
-  until: <T>(name: string, poll: Action<T | undefined>, options: { timeoutSeconds: number; timeoutMessage: string; undo?: Action<unknown> }) => Promise<T>;
+  until: <T>(
+    name: string,
+    poll: Action<T | undefined>,
+    options: { timeoutSeconds: number; timeoutMessage: string; undo?: Action<unknown> },
+  ) => Promise<T>;
 }
 
 export interface Saga<I, O> {
@@ -217,7 +221,10 @@ class Execution {
         await undo();
       } catch (error) {
         if (error instanceof Stop) throw error;
-        this.#world.services.log.error({ err: error, job: this.#world.job.id, saga: this.#name, step }, 'undo failed and will be tried again');
+        this.#world.services.log.error(
+          { err: error, job: this.#world.job.id, saga: this.#name, step },
+          'undo failed and will be tried again',
+        );
         throw new UnwindFailed(step, { cause: error });
       }
     }
@@ -231,12 +238,20 @@ class Execution {
   }
 
   /** As commit, but when `change` returns undefined nothing of it stays. */
-  async #write<T>(key: string, change: Action<{ value: T } | undefined>, state: JobRow['state'] | null = null): Promise<{ value: T } | undefined> {
+  async #write<T>(
+    key: string,
+    change: Action<{ value: T } | undefined>,
+    state: JobRow['state'] | null = null,
+  ): Promise<{ value: T } | undefined> {
     const { job, services } = this.#world;
     class NotYet extends Error {}
     try {
       const value = await services.db.transact(async (tx) => {
-        const owned = await tx.findOne(jobs, { where: { id: job.id }, select: { id: true, epoch: true }, lock: { mode: 'pessimistic_write' } });
+        const owned = await tx.findOne(jobs, {
+          where: { id: job.id },
+          select: { id: true, epoch: true },
+          lock: { mode: 'pessimistic_write' },
+        });
         if (owned?.epoch !== job.epoch) throw new Stop(`another worker has taken over ${this.#name}`);
         const changed = await change(tx, this.#context);
         if (changed === undefined) throw new NotYet();

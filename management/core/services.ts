@@ -1,6 +1,7 @@
 /** What every command, saga step and reconciler has at hand; made once in main.ts. */
-import type { Call } from '../../protocol/message.ts';
+
 import type { Log } from '../../protocol/log.ts';
+import type { Call } from '../../protocol/message.ts';
 import type { Id } from '../../protocol/schema.ts';
 import type { Config } from '../config.ts';
 import type { Certificates } from './certificates.ts';

@@ -42,13 +42,20 @@ export const setting = {
       'String',
       defaultValue,
       (text) => {
-        if (options.match && text !== '' && !options.match.test(text)) throw new CloudError('InvalidParameter', `${name} cannot be '${text}'`);
+        if (options.match && text !== '' && !options.match.test(text))
+          throw new CloudError('InvalidParameter', `${name} cannot be '${text}'`);
         return text;
       },
       options,
     ),
   integer: (name: string, defaultValue: number, options: Options & { min?: number; max?: number }): Setting<number> =>
-    define(name, 'Number', String(defaultValue), (text) => number(name, text, options.min ?? 0, options.max ?? Number.MAX_SAFE_INTEGER, true), options),
+    define(
+      name,
+      'Number',
+      String(defaultValue),
+      (text) => number(name, text, options.min ?? 0, options.max ?? Number.MAX_SAFE_INTEGER, true),
+      options,
+    ),
   decimal: (name: string, defaultValue: number, options: Options & { min?: number; max?: number }): Setting<number> =>
     define(name, 'Decimal', String(defaultValue), (text) => number(name, text, options.min ?? 0, options.max ?? 1e9, false), options),
   boolean: (name: string, defaultValue: boolean, options: Options): Setting<boolean> =>
@@ -108,7 +115,10 @@ export async function openSettings(db: Database, definitions: readonly AnySettin
     texts = new Map(rows.map((row) => [key(row), row.value]));
   };
   await reload();
-  const timer = setInterval(() => void reload().catch((error: unknown) => log.warn({ err: error }, 'settings could not be read again')), RELOAD_MS);
+  const timer = setInterval(
+    () => void reload().catch((error: unknown) => log.warn({ err: error }, 'settings could not be read again')),
+    RELOAD_MS,
+  );
   timer.unref();
   const find = (name: string): AnySetting => {
     const found = byName.get(name);
@@ -119,7 +129,9 @@ export async function openSettings(db: Database, definitions: readonly AnySettin
     all: definitions,
     get: ({ name, read, defaultValue }, at = {}) => {
       const scope = NARROW_FIRST.find((each) => at[each] !== undefined && texts.has(key({ name, scope: each, scopeId: at[each] ?? '' })));
-      const text = scope ? texts.get(key({ name, scope, scopeId: at[scope] ?? '' })) : texts.get(key({ name, scope: 'global', scopeId: '' }));
+      const text = scope
+        ? texts.get(key({ name, scope, scopeId: at[scope] ?? '' }))
+        : texts.get(key({ name, scope: 'global', scopeId: '' }));
       return read(text ?? defaultValue);
     },
     at: (name, scope, scopeId) => texts.get(key({ name, scope, scopeId })),
@@ -127,7 +139,9 @@ export async function openSettings(db: Database, definitions: readonly AnySettin
       const definition = find(name);
       if (!definition.scopes.includes(scope)) throw new CloudError('InvalidParameter', `the setting ${name} cannot be set for a ${scope}`);
       definition.read(text);
-      await db.transact((tx) => tx.upsert(settingRows, { name, scope, scopeId, value: text, updatedAt: new Date() }, ['name', 'scope', 'scopeId']));
+      await db.transact((tx) =>
+        tx.upsert(settingRows, { name, scope, scopeId, value: text, updatedAt: new Date() }, ['name', 'scope', 'scopeId']),
+      );
       await reload();
     },
     reset: async (name, scope, scopeId) => {

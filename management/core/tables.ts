@@ -213,7 +213,13 @@ export interface SessionRow {
 }
 export const sessions = table<SessionRow>(
   'session',
-  { id: { ...column.word(64), primary: true }, userId: column.id(), sessionKeySha256: column.word(64), createdAt: column.time(), lastSeenAt: column.time() },
+  {
+    id: { ...column.word(64), primary: true },
+    userId: column.id(),
+    sessionKeySha256: column.word(64),
+    createdAt: column.time(),
+    lastSeenAt: column.time(),
+  },
   { indices: [['userId'], ['lastSeenAt']] },
 );
 
@@ -296,7 +302,11 @@ export interface LeaseRow {
   owner: string;
   until: Date;
 }
-export const leases = table<LeaseRow>('lease', { name: { ...column.word(128), primary: true }, owner: column.word(), until: column.time() });
+export const leases = table<LeaseRow>('lease', {
+  name: { ...column.word(128), primary: true },
+  owner: column.word(),
+  until: column.time(),
+});
 
 /** Counters that hand out numbers, such as the running number in an instance name. */
 export interface CounterRow {
