@@ -4,8 +4,8 @@ import { CloudError } from '../protocol/errors.ts';
 import { type CommandOptions, type CommandResult, command } from './command.ts';
 import { isMissing, readJsonIfAny, readTextIfAny, writeJsonWhole, writeTextWhole } from './files.ts';
 import { encodeMounts, type Mount } from './mounts.ts';
-import { identify, isAlive, ProcessIdentity, parseProcessStat } from './pids.ts';
-import { startProcess, stopProcess } from './processes.ts';
+import { identify, isAlive, ProcessIdentity, parseProcessStat, signal, waitUntilGone } from './pids.ts';
+import { processOf, startProcess, stopProcess } from './processes.ts';
 import { connectMachine, createNamespace, deleteNamespace, disconnectMachine, namespaceExists } from './switch.ts';
 import type { MachinePlan } from './topology.ts';
 
@@ -92,9 +92,28 @@ export const mountIn = async (init: ProcessIdentity, mounts: readonly Mount[], s
 export const powerOff = async (machine: Machine): Promise<void> => {
   const { plan } = machine;
   await rm(poweredFile(machine), { force: true });
+  const keeper = await processOf(initPidFile(machine));
+  const init = keeper === null ? null : await childOf(keeper.pid);
+  if (keeper !== null && init !== null) {
+    // The kernel ends all others with it. Its keeper then collects it and ends by itself.
+    await signal(init, 'SIGKILL');
+    await waitUntilGone([keeper], 10);
+  }
   await stopProcess({ name: plan.name, pidFile: initPidFile(machine), graceSeconds: 0 });
   await disconnectMachine(plan);
   await deleteNamespace(plan.name);
+};
+
+/**
+ * The names of all namespaces came along as mounts, and each mount keeps its namespace, with all its devices, alive after it was deleted outside.
+ * They may lie on top of each other.
+ */
+const forgetNamespaces = async (init: ProcessIdentity): Promise<void> => {
+  for (let attempt = 0; attempt < 8; attempt++) {
+    const mounts = (await readTextIfAny(`/proc/${init.pid}/mountinfo`)) ?? '';
+    if (!mounts.split('\n').some((line) => line.split(' ')[4]?.startsWith('/run/netns'))) return;
+    await runAs(init, 'umount', ['--lazy', '--recursive', '/run/netns'], { timeoutSeconds: 10, acceptedCodes: [1, 32] });
+  }
 };
 
 /** On, wired and with its processes started by `boot`. Nothing happens when it is on already. */
@@ -107,6 +126,7 @@ export const powerOn = async (machine: Machine, boot: (init: ProcessIdentity) =>
     await createNamespace(plan.name);
     await connectMachine(plan);
     const init = await startInit(machine);
+    await forgetNamespaces(init);
     // The machine's run folder is its own: what is written there ends with it.
     await runAs(init, 'mount', ['-t', 'tmpfs', '-o', 'mode=755,nosuid,nodev', 'tmpfs', '/run'], { timeoutSeconds: 10 });
     await runAs(init, 'hostname', [plan.name], { timeoutSeconds: 10 });

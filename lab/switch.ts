@@ -138,7 +138,7 @@ export const ensureSwitch = async (): Promise<void> => {
 };
 
 const ensureMachineWire = async (network: 'management' | 'public'): Promise<void> => {
-  const { device, switchPort, address, mtuBytes } = topology.machine[network];
+  const { device, switchPort, address, mtuBytes, routes } = topology.machine[network];
   const { namespace, bridges } = topology.switch;
   const outside = (await linksOf(null)).find(({ ifname }) => ifname === device);
   const inside = (await linksOf(namespace)).find(({ ifname }) => ifname === switchPort);
@@ -166,14 +166,18 @@ const ensureMachineWire = async (network: 'management' | 'public'): Promise<void
       ],
     ]);
     await ipBatch(namespace, [['link', 'set', 'dev', switchPort, 'master', bridges[network], 'up']]);
-    await ipBatch(null, [['address', 'add', `${address}/${topology.networks[network].prefixLength}`, 'dev', device]]);
+    // The address alone, without the network's route: which parts of the network the machine reaches through it is said below.
+    await ipBatch(null, [['address', 'add', `${address}/32`, 'dev', device]]);
   }
   // A machine that forwards packets for others must not become the lab's way out.
   await command('sysctl', ['-q', '-w', `net.ipv4.conf.${device}.forwarding=0`, `net.ipv6.conf.${device}.forwarding=0`], {
     timeoutSeconds: 10,
     acceptedCodes: [1, 255],
   });
-  await ipBatch(null, [['link', 'set', 'dev', device, 'up']]);
+  await ipBatch(null, [
+    ['link', 'set', 'dev', device, 'up'],
+    ...routes.map((route) => ['route', 'replace', route, 'dev', device, 'scope', 'link', 'src', address]),
+  ]);
 };
 
 /** Plugs a machine of the lab into the switch; its namespace must be new. */
@@ -195,9 +199,10 @@ const connectWire = async (name: string, wire: Wire): Promise<void> => {
   if (wire.bridge !== null) {
     const bridge = ['link', 'add', 'name', wire.bridge, 'address', wire.mac, 'type', 'bridge'];
     lines.push([...bridge, 'stp_state', '0', 'forward_delay', '0', 'mcast_snooping', '0']);
-    lines.push(['link', 'set', 'dev', wire.device, 'master', wire.bridge, 'up']);
+    lines.push(['link', 'set', 'dev', wire.device, 'addrgenmode', 'none', 'master', wire.bridge, 'up']);
   }
-  lines.push(['link', 'set', 'dev', holder, ...mtu, 'up']);
+  // A host that has no address in a network must not be reachable there by the one that IPv6 makes up.
+  lines.push(['link', 'set', 'dev', holder, ...mtu, ...(wire.address === null ? ['addrgenmode', 'none'] : []), 'up']);
   if (wire.address !== null)
     lines.push(['address', 'add', `${wire.address}/${topology.networks[wire.network].prefixLength}`, 'dev', holder]);
   await ipBatch(name, lines);

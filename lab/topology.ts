@@ -14,8 +14,18 @@ export const topology = {
   },
   /** The machine itself, where the management server listens. */
   machine: {
-    management: { device: 'nephos-mgmt', switchPort: 'up-mgmt', address: '198.18.0.1', mtuBytes: 9000 },
-    public: { device: 'nephos-pub', switchPort: 'up-pub', address: '203.0.113.2', mtuBytes: 1500 },
+    management: { device: 'nephos-mgmt', switchPort: 'up-mgmt', address: '198.18.0.1', mtuBytes: 9000, routes: ['198.18.0.0/24'] },
+    /**
+     * Only the gateway and the upper half, not the whole network: there are name servers that answer with other addresses of this block (a proxy for
+     * package mirrors, say), and the machine must go on reaching those.
+     */
+    public: {
+      device: 'nephos-pub',
+      switchPort: 'up-pub',
+      address: '203.0.113.2',
+      mtuBytes: 1500,
+      routes: ['203.0.113.1/32', '203.0.113.128/25'],
+    },
   },
   /** The public gateway and all there is of the internet. */
   internet: {
@@ -27,11 +37,11 @@ export const topology = {
     wwwName: 'www.internet.test',
   },
   nfs: { name: 'nephos-nfs', storageAddress: '198.18.1.5', managementAddress: '198.18.0.5', port: 2049, exportPath: '/secondary' },
-  /** What a zone in the lab may hand out. Hosts and servers stand below .100 (management, storage) and .50 (public). */
+  /** What a zone in the lab may hand out. Hosts and servers stand below .100; of the public network the machine itself reaches the upper half. */
   ranges: {
     podManagement: { first: '198.18.0.100', last: '198.18.0.199', gateway: '198.18.0.1', netmask: '255.255.255.0' },
     storage: { first: '198.18.1.100', last: '198.18.1.199', gateway: '198.18.1.5', netmask: '255.255.255.0' },
-    public: { first: '203.0.113.50', last: '203.0.113.199', gateway: '203.0.113.1', netmask: '255.255.255.0' },
+    public: { first: '203.0.113.130', last: '203.0.113.229', gateway: '203.0.113.1', netmask: '255.255.255.0' },
   },
   hostBridges: { management: 'cloudbr0', public: 'cloudbr1', storage: 'cloudbr2' },
   primaryMountPoint: '/var/lib/nephos/primary',
