@@ -16,6 +16,8 @@ export interface Agents {
   ask: <A>(to: AgentAddress, call: Call<A>, options: AskOptions & { requestId: string; job?: string; epoch?: number }) => Promise<A>;
   /** True when this or another management server holds its link now. */
   isUp: (id: string) => Promise<boolean>;
+  /** Cuts the link of an agent that is removed or known to be gone. */
+  drop: (id: string, reason: string) => void;
 }
 
 export interface Services {

@@ -240,6 +240,8 @@ export interface AgentRow {
   stateSince: Date;
   /** Sessions, commands or whatever its kind counts; drives scaling. */
   load: number;
+  /** Where other agents reach it: management or storage address. */
+  address: string | null;
 }
 export const agents = table<AgentRow>(
   'agent',
@@ -256,6 +258,7 @@ export const agents = table<AgentRow>(
     lastBeatAt: column.nullable(column.time()),
     stateSince: column.time(),
     load: column.int(),
+    address: column.nullable(column.word()),
   },
   { indices: [['kind', 'zoneId', 'state'], ['serverId']] },
 );
@@ -267,6 +270,8 @@ export interface JoinTokenRow {
   agentId: string;
   expiresAt: Date;
   usedAt: Date | null;
+  /** Of the key it was used with: the answer to the first use may have been lost. */
+  publicKeySha256: string | null;
 }
 export const joinTokens = table<JoinTokenRow>(
   'join_token',
@@ -276,6 +281,7 @@ export const joinTokens = table<JoinTokenRow>(
     agentId: column.id(),
     expiresAt: column.time(),
     usedAt: column.nullable(column.time()),
+    publicKeySha256: column.nullable(column.word(64)),
   },
   { indices: [['agentId'], ['expiresAt']] },
 );

@@ -64,7 +64,14 @@ export const machines = table<MachineRow>(
     createdAt: column.time(),
     removedAt: column.nullable(column.time()),
   },
-  { indices: [['hostId', 'state'], ['kind', 'zoneId', 'state'], ['accountId', 'removedAt']], uniques: [['instanceName']] },
+  {
+    indices: [
+      ['hostId', 'state'],
+      ['kind', 'zoneId', 'state'],
+      ['accountId', 'removedAt'],
+    ],
+    uniques: [['instanceName']],
+  },
 );
 
 /** Capacity of a host promised to a machine; the host's reserved columns are the sums. */

@@ -1,7 +1,7 @@
+import type { storagePoolTypes } from '../../protocol/messages/storage.ts';
 import type { Id } from '../../protocol/schema.ts';
 import type { StoragePoolState, VolumeState } from '../../protocol/states/storage.ts';
 import type { ImageCopyState } from '../../protocol/states/template.ts';
-import type { storagePoolTypes } from '../../protocol/messages/storage.ts';
 import { column, table } from '../core/db.ts';
 
 /** Primary storage. */
@@ -49,7 +49,12 @@ export const storagePools = table<StoragePoolRow>(
     createdAt: column.time(),
     removedAt: column.nullable(column.time()),
   },
-  { indices: [['clusterId', 'removedAt'], ['zoneId', 'removedAt']] },
+  {
+    indices: [
+      ['clusterId', 'removedAt'],
+      ['zoneId', 'removedAt'],
+    ],
+  },
 );
 
 /** Secondary storage. */

@@ -1,0 +1,177 @@
+/** Starting, stopping, rebooting and removing a machine, as parts of sagas. Nothing here knows whose machine it is. */
+import { randomInt } from 'node:crypto';
+import { CloudError } from '../../protocol/errors.ts';
+import { call } from '../../protocol/message.ts';
+import { ApplyHostNetworks } from '../../protocol/messages/host.ts';
+import { type MachineSpec, RebootMachine, StartMachine, StopMachine } from '../../protocol/messages/machine.ts';
+import { type Id, Secret } from '../../protocol/schema.ts';
+import { machineStates } from '../../protocol/states/machine.ts';
+import { lock, move, type Tx } from '../core/db.ts';
+import type { AgentAddress, Run } from '../core/saga.ts';
+import type { Services } from '../core/services.ts';
+import { hostNetworks, releaseNics } from '../network/index.ts';
+import { ensureVolume, expungeVolumes, volumesOf } from '../storage/index.ts';
+import { type MachineRow, machines } from './entities.ts';
+import { release, reserve } from './placement.ts';
+import { machineSpec } from './spec.ts';
+
+const ATTEMPTS_MAX = 3;
+const onHost = (id: Id<'host'>): AgentAddress => ({ kind: 'host', id });
+
+export interface StartRequest {
+  readonly machineId: Id<'machine'>;
+  /** Only this host will do; null: wherever there is room. */
+  readonly hostId: Id<'host'> | null;
+  /** How it boots, made when the host is asked: it may hold a token that must not be remembered. */
+  readonly boot: (services: Services) => Promise<MachineSpec['boot']>;
+  /** Done on the chosen host before the machine starts. */
+  readonly before?: (run: Run, hostId: Id<'host'>) => Promise<void>;
+}
+
+/** Starts a stopped machine, trying up to three hosts; leaves it Running, or as it was. Returns the host. */
+export async function startMachine(run: Run, { machineId, hostId, boot, before }: StartRequest): Promise<Id<'host'>> {
+  const volumeIds = await run.step(
+    'claim',
+    async (tx, { secrets }) => {
+      const machine = await mustFind(tx, machineId);
+      await move(tx, machines, machineStates, machine, 'start', { vncPassword: secrets.seal(new Secret(newVncPassword())), vncPort: null });
+      return (await volumesOf(tx, machineId)).map(({ id }) => id);
+    },
+    async (tx) => {
+      const machine = await mustFind(tx, machineId);
+      if (machine.state === 'Starting') await move(tx, machines, machineStates, machine, 'fail', { hostId: null, vncPassword: null });
+    },
+  );
+  const avoid: Id<'host'>[] = [];
+  for (;;) {
+    const host = await run.step(
+      `place ${avoid.length}`,
+      async (tx, services) => {
+        const machine = await mustFind(tx, machineId);
+        const chosen = await reserve(tx, services, { machine, avoid, hostId });
+        await tx.update(machines, { id: machineId }, { hostId: chosen });
+        services.wake('hostNetworks');
+        return chosen;
+      },
+      async (tx) => {
+        await release(tx, machineId);
+        await tx.update(machines, { id: machineId }, { hostId: null });
+      },
+    );
+    try {
+      return await run.part(`boot ${avoid.length}`, async (part) => {
+        for (const volumeId of volumeIds) await ensureVolume(part, volumeId, host);
+        await part.ask('networks', onHost(host), async (services) => call(ApplyHostNetworks, await hostNetworks(services, host)));
+        await before?.(part, host);
+        const { vncPort } = await part.ask(
+          'start',
+          onHost(host),
+          async (services) => call(StartMachine, { spec: await machineSpec(services, machineId, await boot(services)) }),
+          call(StopMachine, { id: machineId, force: true, graceSeconds: 0 }),
+        );
+        await part.step('running', async (tx) => {
+          const machine = await mustFind(tx, machineId);
+          // The host's own report may have been quicker than its answer.
+          const running = machine.state === 'Starting' ? await move(tx, machines, machineStates, machine, 'succeed') : machine;
+          if (running.state !== 'Running') throw new CloudError('Unreachable', 'the machine ended right after its start');
+          await tx.update(machines, { id: machineId }, { vncPort, power: 'On', powerAt: new Date(), lastHostId: host });
+          return null;
+        });
+        return host;
+      });
+    } catch (error) {
+      avoid.push(host);
+      if (!isHostsFault(error) || avoid.length === ATTEMPTS_MAX || hostId !== null) throw error;
+    }
+  }
+}
+
+/** Another host may do better: this one is away, or short of something. */
+const isHostsFault = (error: unknown) =>
+  error instanceof CloudError && ['Unreachable', 'ResourceUnavailable', 'InsufficientStorage', 'Timeout', 'Internal'].includes(error.code);
+
+/** Stops a running machine: by its power button, or `force`d by pulling the plug. A stopped one stays so. */
+export async function stopMachine(
+  run: Run,
+  { machineId, force, graceSeconds = 60 }: { machineId: Id<'machine'>; force: boolean; graceSeconds?: number },
+): Promise<void> {
+  const host = await run.step(
+    'stopping',
+    async (tx) => {
+      const machine = await mustFind(tx, machineId);
+      if (machine.state === 'Stopped') return null;
+      if (machine.state !== 'Stopping') await move(tx, machines, machineStates, machine, 'stop');
+      return machine.hostId;
+    },
+    async (tx) => {
+      const machine = await mustFind(tx, machineId);
+      if (machine.state === 'Stopping') await move(tx, machines, machineStates, machine, 'fail');
+    },
+  );
+  if (!host) return;
+  await run.ask('stop', onHost(host), call(StopMachine, { id: machineId, force, graceSeconds: force ? 0 : graceSeconds }));
+  await run.step('stopped', async (tx, services) => {
+    const machine = await mustFind(tx, machineId);
+    if (machine.state === 'Stopping') await settleStopped(tx, machine, 'succeed');
+    services.wake('hostNetworks');
+    return null;
+  });
+}
+
+/** The machine is off: its host and capacity are given back. */
+export async function settleStopped(tx: Tx, machine: MachineRow, event: 'succeed' | 'powerOff'): Promise<void> {
+  await release(tx, machine.id);
+  await move(tx, machines, machineStates, machine, event, {
+    hostId: null,
+    lastHostId: machine.hostId ?? machine.lastHostId,
+    power: 'Off',
+    powerAt: new Date(),
+    vncPassword: null,
+    vncPort: null,
+  });
+}
+
+export async function rebootMachine(run: Run, { machineId, force }: { machineId: Id<'machine'>; force: boolean }): Promise<void> {
+  const host = await run.step('running', async (tx) => {
+    const machine = await mustFind(tx, machineId);
+    if (machine.state !== 'Running' || !machine.hostId)
+      throw new CloudError('WrongState', `a virtual machine that is ${machine.state} cannot reboot`);
+    return machine.hostId;
+  });
+  await run.ask('reboot', onHost(host), call(RebootMachine, { id: machineId, force }));
+}
+
+/** Removes a machine that does not run, with its volumes, NICs and addresses. `keepVolumes` are detached instead. */
+export async function expungeMachine(
+  run: Run,
+  { machineId, keepVolumeIds = [] }: { machineId: Id<'machine'>; keepVolumeIds?: readonly Id<'volume'>[] },
+): Promise<void> {
+  const volumeIds = await run.step('expunging', async (tx) => {
+    const machine = await mustFind(tx, machineId);
+    if (machine.state !== 'Expunging') await move(tx, machines, machineStates, machine, 'expunge');
+    return (await volumesOf(tx, machineId)).map(({ id }) => id).filter((id) => !keepVolumeIds.includes(id));
+  });
+  await expungeVolumes(run, volumeIds);
+  await run.step('gone', async (tx, services) => {
+    const machine = await mustFind(tx, machineId);
+    await release(tx, machineId);
+    await releaseNics(tx, machineId);
+    await tx.update(
+      machines,
+      { id: machineId },
+      { removedAt: new Date(), hostId: null, lastHostId: machine.hostId ?? machine.lastHostId, vncPassword: null },
+    );
+    services.wake('hostNetworks');
+    return null;
+  });
+}
+
+export async function mustFind(tx: Tx, id: Id<'machine'>): Promise<MachineRow> {
+  const machine = await lock(tx, machines, { id });
+  if (!machine || machine.removedAt) throw new CloudError('NotFound', 'there is no such virtual machine any more', { id });
+  return machine;
+}
+
+const LETTERS = 'ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789';
+/** Eight characters are all that RFB's authentication takes. */
+const newVncPassword = () => Array.from({ length: 8 }, () => LETTERS[randomInt(LETTERS.length)]).join('');

@@ -1,0 +1,16 @@
+import { setting } from '../core/settings.ts';
+
+export const storageOverprovisioning = setting.decimal('storage.overprovisioning.factor', 2, {
+  min: 1,
+  max: 100,
+  scopes: ['global', 'zone', 'storagepool'],
+  category: 'Storage',
+  about: 'How many times its size a storage pool may be promised to volumes.',
+});
+export const storageDisableThreshold = setting.decimal('pool.storage.capacity.disablethreshold', 0.85, {
+  min: 0,
+  max: 1,
+  scopes: ['global', 'zone'],
+  category: 'Alert',
+  about: 'Share of a storage pool in real use above which no new volume is put on it.',
+});
