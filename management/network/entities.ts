@@ -161,4 +161,25 @@ export const publicIps = table<PublicIpRow>(
   { indices: [['zoneId', 'state', 'addressNumber'], ['networkId'], ['nicId'], ['accountId']], uniques: [['ipRangeId', 'address']] },
 );
 
-export const networkTables = [networks, nics, guestAddresses, publicIps];
+/** What the router tells a guest about itself: written by whoever owns the machine, read when a router's configuration is compiled. */
+export interface GuestMetadataRow {
+  machineId: Id<'machine'>;
+  /** In DNS and DHCP. */
+  hostName: string;
+  /** Path below /latest/meta-data/ to text. */
+  metadata: Record<string, string>;
+  /** Base64; null when there is none. */
+  userData: string | null;
+  /** Sealed; served until the guest says it has saved it. */
+  password: string | null;
+  passwordGeneration: number;
+}
+export const guestMetadata = table<GuestMetadataRow>('guest_metadata', {
+  machineId: column.key(),
+  hostName: column.string(),
+  metadata: column.json(),
+  userData: column.nullable(column.text()),
+  password: column.nullable(column.text()),
+  passwordGeneration: column.int(),
+});
+export const networkTables = [networks, nics, guestAddresses, publicIps, guestMetadata];

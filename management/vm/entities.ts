@@ -14,10 +14,6 @@ export interface VmRow {
   osTypeId: Id<'osType'> | null;
   /** Base64 of the bytes. */
   userData: string | null;
-  /** Sealed; handed to the guest by the password server. */
-  password: string | null;
-  passwordGeneration: number;
-  passwordSaved: boolean;
   details: Record<string, string>;
   displayVm: boolean;
   deleteProtection: boolean;
@@ -37,9 +33,6 @@ export const vms = table<VmRow>(
     group: column.nullable(column.string()),
     osTypeId: column.nullable(column.id()),
     userData: column.nullable(column.text()),
-    password: column.nullable(column.text()),
-    passwordGeneration: column.int(),
-    passwordSaved: column.boolean(),
     details: column.json(),
     displayVm: column.boolean(),
     deleteProtection: column.boolean(),

@@ -1,0 +1,83 @@
+/** Which guest networks each host carries, and who else does: the forwarding tables of VXLAN, kept by management. */
+import { createHash } from 'node:crypto';
+import { call } from '../../protocol/message.ts';
+import { ApplyHostNetworks, type HostNetworks } from '../../protocol/messages/host.ts';
+import type { Id } from '../../protocol/schema.ts';
+import { reconciler } from '../core/reconcile.ts';
+import type { Services } from '../core/services.ts';
+import { hosts } from '../infra/index.ts';
+
+interface Seat {
+  vni: number;
+  mtu: number;
+  host_id: Id<'host'>;
+  address: string;
+  mac: string;
+}
+
+/** Every guest NIC of a machine that is on a host. */
+const SEATS = `SELECT n.vni AS vni, n.mtu AS mtu, m.host_id AS host_id, h.address AS address, c.mac AS mac
+  FROM nic c JOIN machine m ON m.id = c.machine_id JOIN network n ON n.id = c.network_id JOIN host h ON h.id = m.host_id
+ WHERE c.role = 'guest' AND c.removed_at IS NULL AND n.vni IS NOT NULL AND m.state IN ('Starting', 'Running', 'Stopping', 'Migrating')`;
+
+/** The document of one host from the seats of the networks it has a part in. */
+export function compileHostNetworks(hostId: Id<'host'>, seats: readonly Seat[]): HostNetworks['networks'] {
+  const carried = new Map(seats.filter(({ host_id }) => host_id === hostId).map(({ vni, mtu }) => [vni, mtu]));
+  return [...carried]
+    .sort(([a], [b]) => a - b)
+    .map(([vni, mtu]) => {
+      const peers = new Map<string, string[]>();
+      for (const seat of seats) {
+        if (seat.vni !== vni || seat.host_id === hostId) continue;
+        peers.set(seat.address, [...(peers.get(seat.address) ?? []), seat.mac]);
+      }
+      return { vni, mtu, peers: [...peers].sort(([a], [b]) => (a < b ? -1 : 1)).map(([address, macs]) => ({ address, macs: macs.sort() })) };
+    });
+}
+
+/**
+ * The whole of what the host should carry now. The generation is taken before the rows are read, so of two documents the one with the
+ * higher number never knows less.
+ */
+export async function hostNetworks({ db }: Pick<Services, 'db'>, hostId: Id<'host'>): Promise<HostNetworks> {
+  await db.rows('UPDATE host SET networks_generation = networks_generation + 1 WHERE id = ?', [hostId]);
+  const host = await db.read.findOneByOrFail(hosts, { id: hostId });
+  const seats = await db.rows<Seat>(
+    `${SEATS} AND n.vni IN (SELECT n2.vni FROM nic c2 JOIN machine m2 ON m2.id = c2.machine_id JOIN network n2 ON n2.id = c2.network_id
+      WHERE m2.host_id = ? AND c2.removed_at IS NULL AND c2.role = 'guest' AND n2.vni IS NOT NULL)`,
+    [hostId],
+  );
+  return { generation: host.networksGeneration, tunnelAddress: host.address, networks: compileHostNetworks(hostId, seats) };
+}
+
+const sent = new Map<string, string>();
+
+/** Sends each host its document when that differs from what it was sent last; everything again after a new link. */
+export const hostNetworksReconciler = reconciler({
+  name: 'network.hosts',
+  everySeconds: 15,
+  wakeOn: ['hostNetworks', 'agent'],
+  run: async (services) => {
+    const { db, agents, log } = services;
+    const up = await db.rows<{ id: Id<'host'>; since: Date }>(
+      `SELECT h.id AS id, a.state_since AS since FROM host h JOIN agent a ON a.id = h.id WHERE a.state = 'Up' AND h.removed_at IS NULL`,
+    );
+    const seats = await db.rows<Seat>(SEATS);
+    await Promise.all(
+      up.map(async ({ id, since }) => {
+        const networks = compileHostNetworks(id, seats);
+        const print = createHash('sha256')
+          .update(JSON.stringify([networks, since]))
+          .digest('hex');
+        if (sent.get(id) === print) return;
+        try {
+          await agents.ask({ kind: 'host', id }, call(ApplyHostNetworks, await hostNetworks(services, id)), { requestId: 'network.hosts', linkGraceSeconds: 0 });
+          sent.set(id, print);
+        } catch (error) {
+          log.warn({ err: error, host: id }, 'host did not take its networks; it is told again');
+        }
+      }),
+    );
+    for (const id of sent.keys()) if (!up.some((host) => host.id === id)) sent.delete(id);
+  },
+});
