@@ -283,6 +283,7 @@ export const labEndToEnd = async ({ varDir, say = () => undefined }: LabEndToEnd
       await labUp({ varDir });
       told('up again');
       await assert.rejects(labUp({ varDir: `${varDir}-other` }), { code: 'Conflict' });
+      await assert.rejects(labDown({ varDir: `${varDir}-other` }), { code: 'Conflict' });
       await checkHosts(varDir);
       told('hosts and domains');
       await checkVxlan();

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { CloudError } from '../protocol/errors.ts';
 import { type CommandOptions, type CommandResult, command } from './command.ts';
-import { readJsonIfAny, readTextIfAny, writeJsonWhole } from './files.ts';
+import { exists, readJsonIfAny, readTextIfAny, writeJsonWhole } from './files.ts';
 import { ensureHostFiles, type HostCredentials, type HostMachine, hostCredentials, powerOnHost } from './host.ts';
 import { powerOnInternet } from './internet/machine.ts';
 import { withLock } from './lock.ts';
@@ -53,9 +53,12 @@ export const labPaths = (varDir: string) => ({
 
 const currentOwner = (): Promise<Owner | null> => readJsonIfAny(OWNER_FILE, Owner);
 
+/** A lab whose checkout was deleted belongs to nobody, and whoever comes next may clear it away. */
+const isForeign = async (owner: Owner, varDir: string): Promise<boolean> => owner.varDir !== varDir && (await exists(owner.varDir));
+
 const claim = async (varDir: string, hosts: number): Promise<void> => {
   const owner = await currentOwner();
-  if (owner !== null && owner.varDir !== varDir && (await namespaceExists(topology.switch.namespace)))
+  if (owner !== null && (await isForeign(owner, varDir)) && (await namespaceExists(topology.switch.namespace)))
     throw new CloudError('Conflict', `this machine already holds the lab of ${owner.varDir}; there can be only one`, {
       remedy: `run \`npm run down\` in the checkout of ${owner.varDir} first`,
     });
@@ -155,7 +158,7 @@ export const labDown = async ({ varDir: givenVarDir }: { readonly varDir: string
   requireRoot('taking the lab down');
   await locked('taking the lab down', async () => {
     const current = await currentOwner();
-    if (current !== null && current.varDir !== varDir)
+    if (current !== null && (await isForeign(current, varDir)))
       throw new CloudError('Conflict', `the lab on this machine is that of ${current.varDir}`, {
         remedy: `run \`npm run down\` in the checkout of ${current.varDir}`,
       });
