@@ -171,7 +171,6 @@ export async function openAgentHub(options: AgentHubOptions): Promise<AgentHub> 
   const onUp = listeners<[Peer]>(log);
   const onDown = listeners<[Peer, 'lost' | 'disconnected']>(log);
   const closing = new AbortController();
-  let asksInFlight = 0;
 
   const stationOf = (peer: Peer): Station => {
     const known = stations.get(peer.id);
@@ -215,9 +214,7 @@ export async function openAgentHub(options: AgentHubOptions): Promise<AgentHub> 
     try {
       await station.reachable(graceMs, whileConnecting, asked.signal);
       const since = performance.now();
-      asksInFlight += 1;
       const done = (outcome: AskOutcome): void => {
-        asksInFlight -= 1;
         const seconds = (performance.now() - since) / 1000;
         options.onAskDone?.({ name: call.message.name, kind: station.peer.kind, outcome, seconds });
       };
@@ -391,6 +388,8 @@ export async function openAgentHub(options: AgentHubOptions): Promise<AgentHub> 
     onDown: onDown.add,
     get counts() {
       const { links, waiting, refused } = server.counts;
+      let asksInFlight = 0;
+      for (const station of stations.values()) asksInFlight += station.asksInFlight;
       return { connected: links, waiting, refused, asksInFlight };
     },
     async close() {

@@ -242,7 +242,7 @@ export function openAgentLink(options: AgentLinkOptions, timing: Partial<AgentLi
       const since = performance.now();
       try {
         const { beatMs, serverId } = await greet(fresh);
-        if (closing.signal.aborted) return fresh.destroy('closed');
+        if (closing.signal.aborted) return await fresh.goodbye('the agent stops');
         wire = fresh;
         state = 'up';
         log.info({ server: fresh.server, serverId }, 'link is up');
