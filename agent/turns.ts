@@ -24,3 +24,15 @@ export function turns(): Turns {
     },
   };
 }
+
+/** Finds something out once; a failure is not remembered. */
+export function remembered<T>(find: () => Promise<T>): () => Promise<T> {
+  let kept: Promise<T> | null = null;
+  return () => {
+    kept ??= find().catch((error: unknown) => {
+      kept = null;
+      throw error;
+    });
+    return kept;
+  };
+}

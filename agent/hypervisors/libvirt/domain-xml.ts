@@ -2,10 +2,8 @@
 import { CloudError } from '../../../protocol/errors.ts';
 import type { MachineSpec, NicSpec } from '../../../protocol/messages/machine.ts';
 import { bridgeOf, tapDevice } from '../../networking/names.ts';
+import { metadataXml } from './metadata.ts';
 import { element, renderXml, type XmlElement } from './xml.ts';
-
-/** Namespace of what the agent writes into each document, so that after a restart it knows its machines from libvirt alone. */
-export const metadataUri = 'urn:nephos:agent:1';
 
 export interface DiskFiles {
   /** The volume's own file. */
@@ -46,7 +44,7 @@ export function domainXml(spec: MachineSpec, around: DomainSurroundings): string
       { type: around.accelerator },
       element('name', {}, spec.name),
       element('uuid', {}, spec.id),
-      element('metadata', {}, metadata(spec, nics)),
+      element('metadata', {}, metadataXml(spec)),
       element('memory', { unit: 'MiB' }, String(spec.memoryMib)),
       element('vcpu', { placement: 'static' }, String(spec.cpuCount)),
       around.cpuShares ? element('cputune', {}, element('shares', {}, String(shares(spec)))) : null,
@@ -86,21 +84,6 @@ export function domainXml(spec: MachineSpec, around: DomainSurroundings): string
 }
 
 const shares = ({ cpuCount, cpuMhz }: MachineSpec): number => Math.min(SHARES.max, Math.max(SHARES.min, cpuCount * cpuMhz));
-
-function metadata(spec: MachineSpec, nics: readonly NicSpec[]): XmlElement {
-  return element(
-    'nephos:machine',
-    { 'xmlns:nephos': metadataUri, kind: spec.kind },
-    ...nics.map(({ nicId, mac, addresses, attachment }) =>
-      element('nephos:nic', {
-        id: nicId,
-        mac,
-        network: attachment.kind,
-        addresses: addresses === null ? null : addresses.join(' '),
-      }),
-    ),
-  );
-}
 
 function bootElements(spec: MachineSpec, { boot }: DomainSurroundings): XmlElement[] {
   switch (spec.boot.kind) {
