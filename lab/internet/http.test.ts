@@ -90,7 +90,6 @@ test('nothing outside the folder is served', async () => {
     '/images/.link',
     '/etc/passwd',
     '/images/no.img',
-    '//',
   ])
     assert.equal(await rawStatus(path), 404, path);
   for (const path of ['http://[', '//']) assert.equal(await rawStatus(path), 400, path);
