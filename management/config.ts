@@ -25,6 +25,8 @@ export const ConfigShape = s.object({
   redis: s.object({ path: s.optional(s.string()), url: s.optional(s.string()) }),
   /** Jobs that run at the same time on this server. */
   workers: s.int({ min: 1, max: 10_000 }),
+  /** JSON file that names the system VM template, kernel, initrd and payload ISO; null where all hosts are simulated. */
+  systemTemplate: s.nullable(s.string({ max: 1000 })),
   /** Simulated hosts (`addHost url=http://sim/…`) are allowed. */
   simulator: s.boolean(),
 });

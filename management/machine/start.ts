@@ -26,10 +26,12 @@ export interface StartRequest {
   readonly boot: (services: Services) => Promise<MachineSpec['boot']>;
   /** Done on the chosen host before the machine starts. */
   readonly before?: (run: Run, hostId: Id<'host'>) => Promise<void>;
+  /** Waits for what must be so before the machine counts as Running. */
+  readonly after?: (run: Run, hostId: Id<'host'>) => Promise<void>;
 }
 
 /** Starts a stopped machine, trying up to three hosts; leaves it Running, or as it was. Returns the host. */
-export async function startMachine(run: Run, { machineId, hostId, boot, before }: StartRequest): Promise<Id<'host'>> {
+export async function startMachine(run: Run, { machineId, hostId, boot, before, after }: StartRequest): Promise<Id<'host'>> {
   const volumeIds = await run.step(
     'claim',
     async (tx, { secrets }) => {
@@ -69,6 +71,7 @@ export async function startMachine(run: Run, { machineId, hostId, boot, before }
           async (services) => call(StartMachine, { spec: await machineSpec(services, machineId, await boot(services)) }),
           call(StopMachine, { id: machineId, force: true, graceSeconds: 0 }),
         );
+        await after?.(part, host);
         await part.step('running', async (tx) => {
           const machine = await mustFind(tx, machineId);
           // The host's own report may have been quicker than its answer.

@@ -12,6 +12,8 @@ export interface SystemVmRow {
   networkId: Id<'network'> | null;
   /** No new sessions; goes when the last has ended. */
   draining: boolean;
+  /** Stopped by an operator and to be kept; any other stopped one is replaced. */
+  keepStopped: boolean;
   /** Payload version it was started with. */
   version: string | null;
   createdAt: Date;
@@ -25,6 +27,7 @@ export const systemVms = table<SystemVmRow>(
     zoneId: column.id(),
     networkId: column.nullable(column.id()),
     draining: column.boolean(),
+    keepStopped: column.boolean(),
     version: column.nullable(column.string(80)),
     createdAt: column.time(),
     removedAt: column.nullable(column.time()),

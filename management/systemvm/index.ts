@@ -1,0 +1,39 @@
+import { type Area, asSagas, asTables } from '../core/area.ts';
+import { asCommands } from '../core/command.ts';
+import { configure } from './configuration.ts';
+import { systemVmCommands } from './commands/index.ts';
+import { systemVmTables } from './entities.ts';
+import { deadReconciler } from './reconcilers/dead.ts';
+import { idleNetworksReconciler } from './reconcilers/idle-networks.ts';
+import { routersReconciler } from './reconcilers/routers.ts';
+import { zonesReconciler } from './reconcilers/zones.ts';
+import { deleteNetworkSaga } from './sagas/delete-network.ts';
+import { destroySystemVmSaga } from './sagas/destroy-system-vm.ts';
+import { rebootSystemVmSaga } from './sagas/reboot-system-vm.ts';
+import { restartNetworkSaga } from './sagas/restart-network.ts';
+import { shutdownNetworkSaga } from './sagas/shutdown-network.ts';
+import { startSystemVmSaga } from './sagas/start-system-vm.ts';
+import { stopSystemVmSaga } from './sagas/stop-system-vm.ts';
+import { systemVmSettings } from './settings.ts';
+
+export { type SystemVmRow, systemVms } from './entities.ts';
+export { kinds } from './kinds.ts';
+export { applyNetwork, ensureNetwork } from './networks.ts';
+export { consoleSessionsMax } from './settings.ts';
+export { systemFile } from './template.ts';
+
+export const systemVmArea: Area = {
+  name: 'systemvm',
+  tables: asTables(...systemVmTables),
+  commands: asCommands(...systemVmCommands),
+  sagas: asSagas(startSystemVmSaga, stopSystemVmSaga, rebootSystemVmSaga, destroySystemVmSaga, shutdownNetworkSaga, deleteNetworkSaga, restartNetworkSaga),
+  reconcilers: [zonesReconciler, deadReconciler, routersReconciler, idleNetworksReconciler],
+  settings: systemVmSettings,
+  agentHooks: {
+    prepare: configure,
+    beat: async ({ db }, { id }, { consoleProxy, secondaryStorage }) => {
+      const load = consoleProxy?.sessions ?? secondaryStorage?.activeCommands;
+      if (load !== undefined) await db.rows('UPDATE agent SET `load` = ? WHERE id = ? AND `load` <> ?', [load, id, load]);
+    },
+  },
+};

@@ -1,0 +1,58 @@
+/** Starting and removing system VMs, as parts of sagas. */
+import { IsNull } from 'typeorm';
+import { call } from '../../protocol/message.ts';
+import { EnsureBootFiles } from '../../protocol/messages/host.ts';
+import { DescribeSystemVm } from '../../protocol/messages/systemvm.ts';
+import type { Id } from '../../protocol/schema.ts';
+import { removeAgent } from '../core/agent-records.ts';
+import type { Run } from '../core/saga.ts';
+import { expungeMachine, mustFind, startMachine, stopMachine } from '../machine/index.ts';
+import { systemVms } from './entities.ts';
+import { bootFiles, bootOf } from './boot.ts';
+
+/** From power on to the agent's first answer, on a slow machine that emulates everything and starts three of them at once. */
+const BOOT_SECONDS = 300;
+
+/** Starts it and waits until its agent is Up and has taken its configuration; only then is it Running. */
+export async function startSystemVm(run: Run, id: Id<'machine'>): Promise<void> {
+  const { kind } = await run.step('kind', async (tx) => {
+    await tx.update(systemVms, { id }, { keepStopped: false });
+    return { kind: (await tx.findOneByOrFail(systemVms, { id })).kind };
+  });
+  await startMachine(run, {
+    machineId: id,
+    hostId: null,
+    boot: (services) => bootOf(services, id),
+    before: async (part, host) => {
+      await part.ask('boot files', { kind: 'host', id: host }, async (services) => call(EnsureBootFiles, await bootFiles(services, id)));
+    },
+    after: async (part) => {
+      const { version } = await part.ask('agent', { kind, id }, call(DescribeSystemVm, {}), undefined, { linkGraceSeconds: BOOT_SECONDS });
+      await part.step('version', async (tx) => {
+        await tx.update(systemVms, { id }, { version: version.slice(0, 80) });
+        return null;
+      });
+    },
+  });
+}
+
+/** Ends a system VM for good, whatever state it is in. Its successor is another one. */
+export async function destroySystemVm(run: Run, id: Id<'machine'>): Promise<void> {
+  const gone = await run.step('agent removed', async (tx, { agents }) => {
+    const row = await tx.findOneBy(systemVms, { id, removedAt: IsNull() });
+    if (!row) return true;
+    await tx.update(systemVms, { id }, { keepStopped: true, draining: true });
+    await removeAgent(tx, id);
+    agents.drop(id, 'the system VM is destroyed');
+    return false;
+  });
+  if (gone) return;
+  const running = await run.step('state', async (tx) => ['Running', 'Stopping'].includes((await mustFind(tx, id)).state));
+  if (running) await stopMachine(run, { machineId: id, force: true });
+  await expungeMachine(run, { machineId: id });
+  await run.step('removed', async (tx, { wake }) => {
+    await tx.update(systemVms, { id }, { removedAt: new Date() });
+    wake('systemVm');
+    return null;
+  });
+}
