@@ -35,7 +35,7 @@ export const packageGroups = {
    * downloads and unpacks it without installing.
    */
   build: ['mmdebstrap', 'debian-archive-keyring', 'cpio', 'zstd', 'xz-utils', 'xorriso', 'genisoimage', 'e2fsprogs', 'qemu-utils'],
-  /** Tests only: a browser, API clients, a look at the wire. */
+  /** Tests only: a browser, API clients, a look at the wire. udhcpc brings a busybox when there is none. */
   test: [
     'chromium',
     'fonts-dejavu-core',
@@ -46,6 +46,8 @@ export const packageGroups = {
     'openssh-client',
     'libnfs-utils',
     'curl',
+    'udhcpc',
+    'openssl',
   ],
 } as const satisfies Record<string, readonly string[]>;
 
