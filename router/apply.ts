@@ -10,7 +10,7 @@ import { readFileOrNull, writeFileIfChanged } from '../systemvm/files.ts';
 import type { Machine } from '../systemvm/machine.ts';
 import { setSysctl } from '../systemvm/network.ts';
 import type { DaemonState, Processes } from '../systemvm/processes.ts';
-import { compileRouter, type RouterPlan, routerSysctls } from './compile.ts';
+import { compileAddresses, compileRouter, type PresentNetwork, type RouterPlan, routerSysctls } from './compile.ts';
 import { dnsmasq } from './dnsmasq.ts';
 import { guestServices } from './guest-services.ts';
 import { rules } from './rules.ts';
@@ -57,32 +57,27 @@ export function fingerprintOf(value: unknown): string {
     .digest('hex');
 }
 
-/** Lines for `ip -batch` that make the addresses so; none when they are. */
-function addressLines({ guest, public: publicNic }: RouterConfiguration, defaultRoutes: readonly string[]): string[] {
-  const present = networkInterfaces();
-  const lines: string[] = [];
-  for (const nic of publicNic === null ? [guest] : [guest, publicNic]) {
-    const addresses = (present[nic.device] ?? []).filter(({ family }) => family === 'IPv4').map(({ cidr }) => cidr);
-    if (addresses.length === 1 && addresses[0] === `${nic.address}/${nic.prefix}`) continue;
-    lines.push(
-      `link set dev ${nic.device} up`,
-      `addr flush dev ${nic.device}`,
-      `addr add ${nic.address}/${nic.prefix} broadcast + dev ${nic.device}`,
-    );
-  }
-  if (publicNic !== null && (lines.length > 0 || !defaultRoutes.includes(`${publicNic.device} ${publicNic.gateway}`)))
-    lines.push(`route replace default via ${publicNic.gateway} dev ${publicNic.device}`);
-  return lines;
-}
-
-/** Default routes as `device gateway`, from the kernel's table. */
-async function readDefaultRoutes(): Promise<string[]> {
-  const table = await readFile('/proc/net/route', 'utf8').catch(() => '');
-  return table.split('\n').flatMap((line) => {
-    const [device, destination, gateway = ''] = line.split('\t');
-    if (destination !== '00000000' || !/^[0-9A-F]{8}$/.test(gateway)) return [];
-    return [`${device} ${[...Buffer.from(gateway, 'hex')].reverse().join('.')}`];
-  });
+/** Addresses, MTUs and default routes as they are; read without running a program. */
+async function readPresent({ netFolder }: Machine, devices: readonly string[]): Promise<PresentNetwork> {
+  const addresses = networkInterfaces();
+  const mtus = await Promise.all(devices.map((device) => readFile(`${netFolder}/${device}/mtu`, 'utf8').catch(() => '0')));
+  const routes = await readFile('/proc/net/route', 'utf8').catch(() => '');
+  return {
+    nics: new Map(
+      devices.map((device, index) => [
+        device,
+        {
+          addresses: (addresses[device] ?? []).flatMap(({ family, cidr }) => (family === 'IPv4' && cidr !== null ? [cidr] : [])),
+          mtu: Number(mtus[index]),
+        },
+      ]),
+    ),
+    defaultRoutes: routes.split('\n').flatMap((line) => {
+      const [device, destination, gateway = ''] = line.split('\t');
+      if (device === undefined || destination !== '00000000' || !/^[0-9A-F]{8}$/.test(gateway)) return [];
+      return [{ device, gateway: [...Buffer.from(gateway, 'hex')].reverse().join('.') }];
+    }),
+  };
 }
 
 export function createRouter(options: { machine: Machine; daemons: Processes; log: Log; onPasswordSaved: () => void }): Router {
@@ -111,9 +106,13 @@ export function createRouter(options: { machine: Machine; daemons: Processes; lo
     if (applied !== null && configuration.generation < applied.configuration.generation)
       return { generation: applied.configuration.generation, changedFiles: 0 };
     const plan = compileRouter(configuration, folder);
-    const lines = addressLines(configuration, await readDefaultRoutes());
-    if (lines.length > 0) await runCommand('ip', ['-batch', '-'], { input: `${lines.join('\n')}\n` });
+    const devices = [configuration.guest.device, ...(configuration.public === null ? [] : [configuration.public.device])];
+    const addresses = compileAddresses(configuration, await readPresent(machine, devices));
     for (const [name, value] of routerSysctls) await setSysctl(machine, name, value);
+    if (addresses !== '') {
+      await runCommand('ip', ['-batch', '-'], { input: addresses });
+      await Promise.all(devices.map(announce));
+    }
     const [rulesChanged, dnsmasqChanged] = await Promise.all([
       table.apply(plan),
       daemon.apply(plan.dnsmasq),
@@ -124,6 +123,16 @@ export function createRouter(options: { machine: Machine; daemons: Processes; lo
     drift = [];
     await store();
     return { generation: configuration.generation, changedFiles: rulesChanged + dnsmasqChanged };
+  };
+  /** Tells the neighbours of a NIC's addresses: setting the MAC that it already has makes the kernel do so. */
+  const announce = async (device: string): Promise<void> => {
+    try {
+      const mac = (await readFile(`${machine.netFolder}/${device}/address`, 'utf8')).trim();
+      await runCommand('ip', ['link', 'set', 'dev', device, 'address', mac]);
+    } catch (error) {
+      // They find out by themselves, a little later.
+      log.warn({ err: error, device }, 'an address could not be announced');
+    }
   };
   /** One at a time, in the order they came. */
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {

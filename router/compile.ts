@@ -90,6 +90,33 @@ export function compileRouter(configuration: RouterConfiguration, folder: string
   };
 }
 
+export interface PresentNetwork {
+  readonly nics: ReadonlyMap<string, { readonly addresses: readonly string[]; readonly mtu: number }>;
+  readonly defaultRoutes: readonly { readonly device: string; readonly gateway: string }[];
+}
+
+/** Lines for `ip -batch` that make addresses and default route as configured; empty when they are so. */
+export function compileAddresses({ guest, public: publicNic }: RouterConfiguration, present: PresentNetwork): string {
+  const lines: string[] = [];
+  const guestDevice = device(guest.device);
+  if (present.nics.get(guest.device)?.mtu !== guest.mtu) lines.push(`link set dev ${guestDevice} mtu ${integer(guest.mtu)}`);
+  let isMoved = false;
+  for (const nic of publicNic === null ? [guest] : [guest, publicNic]) {
+    const wanted = `${address(nic.address)}/${integer(nic.prefix)}`;
+    const addresses = present.nics.get(nic.device)?.addresses ?? [];
+    if (addresses.length === 1 && addresses[0] === wanted) continue;
+    isMoved = true;
+    const name = device(nic.device);
+    lines.push(`addr flush dev ${name}`, `addr add ${wanted} broadcast + dev ${name}`, `link set dev ${name} up`);
+  }
+  if (publicNic === null) return lines.map((line) => `${line}\n`).join('');
+  const name = device(publicNic.device);
+  const gateway = address(publicNic.gateway);
+  const isRouted = present.defaultRoutes.some((route) => route.device === name && route.gateway === gateway);
+  if (isMoved || !isRouted) lines.push(`route replace default via ${gateway} dev ${name}`);
+  return lines.map((line) => `${line}\n`).join('');
+}
+
 /** Kernel settings of a router, below /proc/sys; forwarding comes last, when the rules are in place. */
 export const routerSysctls: readonly (readonly [name: string, value: string])[] = [
   ['net/ipv4/conf/all/rp_filter', '1'],

@@ -16,10 +16,9 @@ export function runCommand(command: string, commandArguments: readonly string[],
   return new Promise((resolve, reject) => {
     const child = spawn(command, [...commandArguments], {
       stdio: ['pipe', 'pipe', 'pipe'],
-      timeout: timeoutSeconds * 1000,
-      killSignal: 'SIGKILL',
       env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', ...environment },
     });
+    const timer = setTimeout(() => child.kill('SIGKILL'), timeoutSeconds * 1000);
     const output: Buffer[] = [];
     let outputBytes = 0;
     let complaint = '';
@@ -34,8 +33,12 @@ export function runCommand(command: string, commandArguments: readonly string[],
     // A program that ends before it has read everything says so by its exit status.
     child.stdin.on('error', () => undefined);
     child.stdin.end(input ?? '');
-    child.on('error', (cause) => reject(new CloudError('Internal', `${command} could not be run`, { cause })));
+    child.on('error', (cause) => {
+      clearTimeout(timer);
+      reject(new CloudError('Internal', `${command} could not be run`, { cause }));
+    });
     child.on('close', (exitCode, signal) => {
+      clearTimeout(timer);
       if (exitCode === 0) resolve(Buffer.concat(output).toString('utf8'));
       else
         reject(

@@ -18,14 +18,14 @@ const oneLine = (text: string): string => text.replace(/[\x00-\x1f\x7f]+/g, ' ')
 
 export function bootStages(consoleFile: string): BootStages {
   const stages: BootStage[] = [];
+  let written: Promise<void> = Promise.resolve();
   const mark = (stage: string, detail = ''): void => {
     const entry = { stage, atSeconds: secondsSinceBoot(), detail: oneLine(detail) };
     if (stages.length >= STAGES_MAX) stages.pop();
     stages.push(entry);
-    // A console that cannot be written must not stop a boot.
-    appendFile(consoleFile, `NEPHOS-STAGE ${entry.stage} ${entry.atSeconds.toFixed(2)} ${entry.detail}`.trimEnd().concat('\n')).catch(
-      () => undefined,
-    );
+    const line = `NEPHOS-STAGE ${entry.stage} ${entry.atSeconds.toFixed(2)} ${entry.detail}`.trimEnd();
+    // One after the other, to keep their order; a console that cannot be written must not stop a boot.
+    written = written.then(() => appendFile(consoleFile, `${line}\n`)).catch(() => undefined);
   };
   return {
     list: () => stages,
