@@ -178,3 +178,13 @@ export async function mustFind(tx: Tx, id: Id<'machine'>): Promise<MachineRow> {
 const LETTERS = 'ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789';
 /** Eight characters are all that RFB's authentication takes. */
 const newVncPassword = () => Array.from({ length: 8 }, () => LETTERS[randomInt(LETTERS.length)]).join('');
+
+/** The machine never came to life: it stays to be seen, in state Error, and holds nothing. */
+export async function errorMachine(tx: Tx, id: Id<'machine'>): Promise<null> {
+  const machine = await lock(tx, machines, { id });
+  if (machine && machineStates.can(machine.state, 'error')) {
+    await release(tx, id);
+    await move(tx, machines, machineStates, machine, 'error', { hostId: null, vncPassword: null });
+  }
+  return null;
+}

@@ -63,7 +63,13 @@ export const networks = table<NetworkRow>(
     createdAt: column.time(),
     removedAt: column.nullable(column.time()),
   },
-  { indices: [['accountId', 'removedAt'], ['zoneId', 'state']], uniques: [['physicalNetworkId', 'vni']] },
+  {
+    indices: [
+      ['accountId', 'removedAt'],
+      ['zoneId', 'state'],
+    ],
+    uniques: [['physicalNetworkId', 'vni']],
+  },
 );
 
 /** A machine's attachment: to a guest network, or for system VMs to one of the cloud's own networks by role. */

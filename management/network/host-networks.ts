@@ -31,7 +31,11 @@ export function compileHostNetworks(hostId: Id<'host'>, seats: readonly Seat[]):
         if (seat.vni !== vni || seat.host_id === hostId) continue;
         peers.set(seat.address, [...(peers.get(seat.address) ?? []), seat.mac]);
       }
-      return { vni, mtu, peers: [...peers].sort(([a], [b]) => (a < b ? -1 : 1)).map(([address, macs]) => ({ address, macs: macs.sort() })) };
+      return {
+        vni,
+        mtu,
+        peers: [...peers].sort(([a], [b]) => (a < b ? -1 : 1)).map(([address, macs]) => ({ address, macs: macs.sort() })),
+      };
     });
 }
 
@@ -71,7 +75,10 @@ export const hostNetworksReconciler = reconciler({
           .digest('hex');
         if (sent.get(id) === print) return;
         try {
-          await agents.ask({ kind: 'host', id }, call(ApplyHostNetworks, await hostNetworks(services, id)), { requestId: 'network.hosts', linkGraceSeconds: 0 });
+          await agents.ask({ kind: 'host', id }, call(ApplyHostNetworks, await hostNetworks(services, id)), {
+            requestId: 'network.hosts',
+            linkGraceSeconds: 0,
+          });
           sent.set(id, print);
         } catch (error) {
           log.warn({ err: error, host: id }, 'host did not take its networks; it is told again');

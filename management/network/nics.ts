@@ -92,10 +92,15 @@ export interface SystemNicRequest {
 }
 
 /** A system VM's NIC in one of the cloud's own networks. */
-export async function allocateSystemNic(tx: Tx, { machineId, zoneId, podId, role, device, publicAddress = null }: SystemNicRequest): Promise<NicRow> {
+export async function allocateSystemNic(
+  tx: Tx,
+  { machineId, zoneId, podId, role, device, publicAddress = null }: SystemNicRequest,
+): Promise<NicRow> {
   const id = newId('nic');
   const taken =
-    role === 'public' ? (publicAddress ?? (await takePublicIpForNic(tx, zoneId, id))) : await takePrivateAddress(tx, { kind: role, zoneId, podId, nicId: id });
+    role === 'public'
+      ? (publicAddress ?? (await takePublicIpForNic(tx, zoneId, id)))
+      : await takePrivateAddress(tx, { kind: role, zoneId, podId, nicId: id });
   const row: NicRow = {
     id,
     machineId,
@@ -148,11 +153,20 @@ async function takeGuestAddress(tx: Tx, network: NetworkRow, nicId: Id<'nic'>, w
   };
   if (wanted !== null) {
     const number = ip4ToNumber(wanted);
-    if (number <= first || number >= last || number === gateway) throw new CloudError('InvalidParameter', `the address ${wanted} is not one that a guest of ${network.name} (${network.cidr}) can have`);
-    if (!(await take(number))) throw new CloudError('InsufficientAddresses', `the address ${wanted} of the network ${network.name} is taken`);
+    if (number <= first || number >= last || number === gateway)
+      throw new CloudError(
+        'InvalidParameter',
+        `the address ${wanted} is not one that a guest of ${network.name} (${network.cidr}) can have`,
+      );
+    if (!(await take(number)))
+      throw new CloudError('InsufficientAddresses', `the address ${wanted} of the network ${network.name} is taken`);
     return wanted;
   }
-  const used = new Set((await tx.find(guestAddresses, { where: { networkId: network.id }, select: { address: true } })).map(({ address }) => ip4ToNumber(address)));
+  const used = new Set(
+    (await tx.find(guestAddresses, { where: { networkId: network.id }, select: { address: true } })).map(({ address }) =>
+      ip4ToNumber(address),
+    ),
+  );
   const size = last - first - 1;
   // A random start keeps two deployments from fighting for the same address.
   const start = randomInt(size);

@@ -14,9 +14,16 @@ export interface PublicAddress {
 
 /** The lowest free address of the zone, locked. */
 async function lockFree(tx: Tx, zoneId: Id<'zone'>): Promise<PublicIpRow> {
-  const [found] = await tx.query(`SELECT id FROM public_ip WHERE zone_id = ? AND state = 'Free' ORDER BY address_number LIMIT 1 FOR UPDATE SKIP LOCKED`, [zoneId]);
+  const [found] = await tx.query(
+    `SELECT id FROM public_ip WHERE zone_id = ? AND state = 'Free' ORDER BY address_number LIMIT 1 FOR UPDATE SKIP LOCKED`,
+    [zoneId],
+  );
   const row = found ? await lock(tx, publicIps, { id: found.id }) : null;
-  if (!row) throw new CloudError('InsufficientAddresses', 'this zone has no free public address; an administrator can add a range with createVlanIpRange');
+  if (!row)
+    throw new CloudError(
+      'InsufficientAddresses',
+      'this zone has no free public address; an administrator can add a range with createVlanIpRange',
+    );
   return row;
 }
 

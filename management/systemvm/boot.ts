@@ -57,7 +57,9 @@ export async function bootOf(services: Services, id: Id<'machine'>): Promise<Mac
     ['domain', zone.networkDomain ?? settings.get(guestDomainSuffix, { zone: zone.id })],
   ];
   // With a dot in the name the kernel does not count them among the words it does not know, of which it takes only some thirty.
-  const own = words.filter(([, value]) => value !== null && value !== undefined && value !== '').map(([name, value]) => `nephos.${name}=${value}`);
+  const own = words
+    .filter(([, value]) => value !== null && value !== undefined && value !== '')
+    .map(([name, value]) => `nephos.${name}=${value}`);
   if (machine.hypervisor === 'Simulator') return { kind: 'direct', ...SIMULATED, arguments: own.join(' ') };
   const template = await mustHaveTemplate(config);
   const parameters = template.bootParameters[host?.description?.accelerator === 'kvm' ? 'kvm' : 'emulated'];
@@ -71,5 +73,11 @@ export async function bootFiles({ db, config }: Services, id: Id<'machine'>) {
   const template = await mustHaveTemplate(config);
   const names = bootFileNames(template);
   const file = (name: string, sha256: string) => ({ name, url: `https://${config.advertise[0]}/files/${name}`, sha256 });
-  return { files: [file(names.kernel, template.kernel.sha256), file(names.initrd, template.initrd.sha256), file(names.payload, template.iso.sha256)] };
+  return {
+    files: [
+      file(names.kernel, template.kernel.sha256),
+      file(names.initrd, template.initrd.sha256),
+      file(names.payload, template.iso.sha256),
+    ],
+  };
 }

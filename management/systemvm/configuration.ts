@@ -1,11 +1,11 @@
 /** What each kind of system VM is told before it counts as Up, and whenever that changes: always the whole. */
 import { IsNull } from 'typeorm';
+import { cidrOf, prefixOfNetmask } from '../../protocol/ip4.ts';
 import { call } from '../../protocol/message.ts';
 import { ApplyConsoleProxy } from '../../protocol/messages/console.ts';
 import { ApplySecondaryStorage } from '../../protocol/messages/image.ts';
 import { ApplyRouter } from '../../protocol/messages/router.ts';
 import { ApplyAuthorizedKeys } from '../../protocol/messages/systemvm.ts';
-import { cidrOf, prefixOfNetmask } from '../../protocol/ip4.ts';
 import type { Id } from '../../protocol/schema.ts';
 import type { Peer } from '../core/area.ts';
 import type { Services } from '../core/services.ts';
@@ -23,8 +23,10 @@ export async function configure(services: Services, { kind, id }: Peer): Promise
   const options = { requestId: `configure ${kind}`, linkGraceSeconds: 0 };
   const key = await cloudSshKey(services);
   const keys = agents.ask({ kind, id }, call(ApplyAuthorizedKeys, { keys: [key.publicKey] }), options);
-  if (kind === 'console-proxy') await agents.ask({ kind, id }, call(ApplyConsoleProxy, consoleProxyConfiguration(services, row.zoneId)), options);
-  if (kind === 'secondary-storage') await agents.ask({ kind, id }, call(ApplySecondaryStorage, await secondaryStorageConfiguration(services, row.zoneId)), options);
+  if (kind === 'console-proxy')
+    await agents.ask({ kind, id }, call(ApplyConsoleProxy, consoleProxyConfiguration(services, row.zoneId)), options);
+  if (kind === 'secondary-storage')
+    await agents.ask({ kind, id }, call(ApplySecondaryStorage, await secondaryStorageConfiguration(services, row.zoneId)), options);
   if (kind === 'router' && row.networkId) {
     const { generation } = await agents.ask({ kind, id }, call(ApplyRouter, await compileRouter(services, row.networkId, row.id)), options);
     await db.rows('UPDATE network SET applied_generation = GREATEST(applied_generation, ?) WHERE id = ?', [generation, row.networkId]);

@@ -28,13 +28,19 @@ export interface NewSystemVm {
   readonly network: NetworkRow | null;
 }
 
-export async function createSystemVm(tx: Tx, services: Pick<Services, 'db'>, { kind, zoneId, network }: NewSystemVm): Promise<Id<'machine'>> {
+export async function createSystemVm(
+  tx: Tx,
+  services: Pick<Services, 'db'>,
+  { kind, zoneId, network }: NewSystemVm,
+): Promise<Id<'machine'>> {
   const definition = kinds[kind];
   const owner = await systemAccount(services.db);
   const offering = await systemOfferingFor(tx, kind);
   const pod = await podWithHosts(tx, zoneId);
-  const template = (await tx.find(templates, { where: { type: 'SYSTEM', removedAt: IsNull() }, order: { id: 'DESC' }, take: 1 }))[0] ?? null;
-  if (!template && pod.hypervisor !== 'Simulator') throw new CloudError('ResourceUnavailable', 'the system VM template is not registered yet');
+  const template =
+    (await tx.find(templates, { where: { type: 'SYSTEM', removedAt: IsNull() }, order: { id: 'DESC' }, take: 1 }))[0] ?? null;
+  if (!template && pod.hypervisor !== 'Simulator')
+    throw new CloudError('ResourceUnavailable', 'the system VM template is not registered yet');
   const image = template ? await tx.findOneBy(storedImages, { templateId: template.id, zoneId, removedAt: IsNull() }) : null;
   const id = newId('machine');
   const number = await nextNumber(tx, 'instance');
@@ -97,7 +103,17 @@ export async function createSystemVm(tx: Tx, services: Pick<Services, 'db'>, { k
     system: true,
   });
   await newAgent(tx, { kind, id, zoneId, address });
-  await tx.insert(systemVms, { id, kind, zoneId, networkId: network?.id ?? null, draining: false, keepStopped: false, version: null, createdAt: new Date(), removedAt: null });
+  await tx.insert(systemVms, {
+    id,
+    kind,
+    zoneId,
+    networkId: network?.id ?? null,
+    draining: false,
+    keepStopped: false,
+    version: null,
+    createdAt: new Date(),
+    removedAt: null,
+  });
   return id;
 }
 

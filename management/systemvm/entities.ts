@@ -32,6 +32,11 @@ export const systemVms = table<SystemVmRow>(
     createdAt: column.time(),
     removedAt: column.nullable(column.time()),
   },
-  { indices: [['zoneId', 'kind', 'removedAt'], ['networkId', 'removedAt']] },
+  {
+    indices: [
+      ['zoneId', 'kind', 'removedAt'],
+      ['networkId', 'removedAt'],
+    ],
+  },
 );
 export const systemVmTables = [systemVms];

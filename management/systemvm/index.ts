@@ -1,7 +1,7 @@
 import { type Area, asSagas, asTables } from '../core/area.ts';
 import { asCommands } from '../core/command.ts';
-import { configure } from './configuration.ts';
 import { systemVmCommands } from './commands/index.ts';
+import { configure } from './configuration.ts';
 import { systemVmTables } from './entities.ts';
 import { deadReconciler } from './reconcilers/dead.ts';
 import { idleNetworksReconciler } from './reconcilers/idle-networks.ts';
@@ -26,7 +26,15 @@ export const systemVmArea: Area = {
   name: 'systemvm',
   tables: asTables(...systemVmTables),
   commands: asCommands(...systemVmCommands),
-  sagas: asSagas(startSystemVmSaga, stopSystemVmSaga, rebootSystemVmSaga, destroySystemVmSaga, shutdownNetworkSaga, deleteNetworkSaga, restartNetworkSaga),
+  sagas: asSagas(
+    startSystemVmSaga,
+    stopSystemVmSaga,
+    rebootSystemVmSaga,
+    destroySystemVmSaga,
+    shutdownNetworkSaga,
+    deleteNetworkSaga,
+    restartNetworkSaga,
+  ),
   reconcilers: [zonesReconciler, deadReconciler, routersReconciler, idleNetworksReconciler],
   settings: systemVmSettings,
   agentHooks: {

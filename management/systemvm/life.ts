@@ -7,8 +7,8 @@ import type { Id } from '../../protocol/schema.ts';
 import { removeAgent } from '../core/agent-records.ts';
 import type { Run } from '../core/saga.ts';
 import { expungeMachine, mustFind, startMachine, stopMachine } from '../machine/index.ts';
-import { systemVms } from './entities.ts';
 import { bootFiles, bootOf } from './boot.ts';
+import { systemVms } from './entities.ts';
 
 /** From power on to the agent's first answer, on a slow machine that emulates everything and starts three of them at once. */
 const BOOT_SECONDS = 300;

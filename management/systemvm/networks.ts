@@ -40,7 +40,9 @@ export async function ensureNetwork(run: Run, networkId: Id<'network'>): Promise
       if (network.state !== 'Allocated') return undefined;
       const vni = await takeVni(tx, network);
       const implementing = await move(tx, networks, networkStates, network, 'implement', { vni, idleSince: null });
-      const routerId = (await needsRouter(tx, network)) ? await createSystemVm(tx, services, { kind: 'router', zoneId: network.zoneId, network: implementing }) : null;
+      const routerId = (await needsRouter(tx, network))
+        ? await createSystemVm(tx, services, { kind: 'router', zoneId: network.zoneId, network: implementing })
+        : null;
       return { mine: true, routerId };
     },
     {
@@ -93,7 +95,8 @@ export async function shutdownNetwork(run: Run, networkId: Id<'network'>): Promi
   for (const id of routerIds) await run.part(`router ${id}`, (part) => destroySystemVm(part, id));
   await run.step('shut down', async (tx, { wake }) => {
     const network = await mustFindNetwork(tx, networkId);
-    if (network.state === 'Shutdown') await move(tx, networks, networkStates, network, 'succeed', { vni: null, appliedGeneration: 0, idleSince: null });
+    if (network.state === 'Shutdown')
+      await move(tx, networks, networkStates, network, 'succeed', { vni: null, appliedGeneration: 0, idleSince: null });
     wake('hostNetworks');
     return null;
   });

@@ -80,7 +80,12 @@ export const templates = table<TemplateRow>(
     createdAt: column.time(),
     removedAt: column.nullable(column.time()),
   },
-  { indices: [['accountId', 'removedAt'], ['kind', 'isPublic', 'removedAt']] },
+  {
+    indices: [
+      ['accountId', 'removedAt'],
+      ['kind', 'isPublic', 'removedAt'],
+    ],
+  },
 );
 
 /**
@@ -123,6 +128,11 @@ export const storedImages = table<StoredImageRow>(
     updatedAt: column.time(),
     removedAt: column.nullable(column.time()),
   },
-  { indices: [['templateId', 'zoneId'], ['zoneId', 'state']] },
+  {
+    indices: [
+      ['templateId', 'zoneId'],
+      ['zoneId', 'state'],
+    ],
+  },
 );
 export const templateTables = [osTypes, templates, storedImages];

@@ -75,7 +75,11 @@ export interface VmKeyRow {
   name: string;
   publicKey: string;
 }
-export const vmKeys = table<VmKeyRow>('vm_key', { machineId: column.key(), name: column.primary(column.string()), publicKey: column.text() });
+export const vmKeys = table<VmKeyRow>('vm_key', {
+  machineId: column.key(),
+  name: column.primary(column.string()),
+  publicKey: column.text(),
+});
 
 export interface ConsoleSessionRow {
   id: Id<'consoleSession'>;

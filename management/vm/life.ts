@@ -1,6 +1,7 @@
 /** A guest's life, as parts of sagas. */
-import type { Id } from '../../protocol/schema.ts';
+
 import type { MachineSpec } from '../../protocol/messages/machine.ts';
+import type { Id } from '../../protocol/schema.ts';
 import type { Run } from '../core/saga.ts';
 import { machines, startMachine } from '../machine/index.ts';
 import { networksOf } from '../network/index.ts';
@@ -12,7 +13,11 @@ export async function startGuest(run: Run, machineId: Id<'machine'>, hostId: Id<
   const { networkIds, isoId, bootsIso } = await run.step('networks of the guest', async (tx) => {
     const machine = await tx.findOneByOrFail(machines, { id: machineId });
     // A guest without a template boots what is in its drive until something is installed.
-    return { networkIds: await networksOf(tx, machineId), isoId: machine.isoId, bootsIso: machine.templateId === null && machine.isoId !== null };
+    return {
+      networkIds: await networksOf(tx, machineId),
+      isoId: machine.isoId,
+      bootsIso: machine.templateId === null && machine.isoId !== null,
+    };
   });
   for (const networkId of networkIds) {
     await run.part(`network ${networkId}`, async (part) => {

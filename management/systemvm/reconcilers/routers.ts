@@ -51,7 +51,11 @@ async function converge(services: Services): Promise<void> {
   await Promise.all(
     behind.map(async ({ id, router }) => {
       try {
-        const { generation } = await agents.ask({ kind: 'router', id: router }, call(ApplyRouter, await compileRouter(services, id, router)), { requestId: 'systemVm.routers', linkGraceSeconds: 0 });
+        const { generation } = await agents.ask(
+          { kind: 'router', id: router },
+          call(ApplyRouter, await compileRouter(services, id, router)),
+          { requestId: 'systemVm.routers', linkGraceSeconds: 0 },
+        );
         await db.rows('UPDATE network SET applied_generation = GREATEST(applied_generation, ?) WHERE id = ?', [generation, id]);
       } catch (error) {
         log.warn({ err: error, network: id }, 'the router did not take its configuration; it is told again');

@@ -71,14 +71,29 @@ const mostOf = ({ settings }: Services, { id }: ZoneRow, { kind }: SystemVmKind)
 
 async function wantedNow({ db, settings }: Services, zone: ZoneRow, { kind, wanted }: SystemVmKind): Promise<number> {
   const at = { zone: zone.id };
-  const [load] = await db.rows<{ sessions: string | null }>("SELECT SUM(`load`) AS sessions FROM agent WHERE zone_id = ? AND kind = ? AND state = 'Up'", [zone.id, kind]);
+  const [load] = await db.rows<{ sessions: string | null }>(
+    "SELECT SUM(`load`) AS sessions FROM agent WHERE zone_id = ? AND kind = ? AND state = 'Up'",
+    [zone.id, kind],
+  );
   const sessions = Number(load?.sessions ?? 0);
   if (kind === 'console-proxy') {
-    return wanted({ enabled: zone.details['enableConsoleProxyVm'] !== 'false', sessions, sessionsPerVm: settings.get(consoleSessionsMax, at), standby: settings.get(consoleStandby, at) });
+    return wanted({
+      enabled: zone.details['enableConsoleProxyVm'] !== 'false',
+      sessions,
+      sessionsPerVm: settings.get(consoleSessionsMax, at),
+      standby: settings.get(consoleStandby, at),
+    });
   }
-  const [stores] = await db.rows<{ n: string }>('SELECT COUNT(*) AS n FROM image_store WHERE zone_id = ? AND removed_at IS NULL', [zone.id]);
+  const [stores] = await db.rows<{ n: string }>('SELECT COUNT(*) AS n FROM image_store WHERE zone_id = ? AND removed_at IS NULL', [
+    zone.id,
+  ]);
   const enabled = Number(stores?.n ?? 0) > 0 && zone.details['enableSecondaryStorageVm'] !== 'false';
-  return wanted({ enabled, sessions, sessionsPerVm: settings.get(secondaryStorageSessionsMax, at), standby: settings.get(secondaryStorageStandby, at) });
+  return wanted({
+    enabled,
+    sessions,
+    sessionsPerVm: settings.get(secondaryStorageSessionsMax, at),
+    standby: settings.get(secondaryStorageStandby, at),
+  });
 }
 
 /** After a failed start the next try waits, longer each time. */

@@ -1,5 +1,5 @@
-import { s } from '../../../protocol/schema.ts';
 import { CloudError } from '../../../protocol/errors.ts';
+import { s } from '../../../protocol/schema.ts';
 import { saga } from '../../core/saga.ts';
 import { networks, touchNetwork } from '../../network/index.ts';
 import { createSystemVm } from '../create.ts';
@@ -14,7 +14,8 @@ export const restartNetworkSaga = saga({
   run: async (run, { networkId, cleanup }) => {
     const before = await run.step('network', async (tx) => {
       const network = await mustFindNetwork(tx, networkId);
-      if (!['Implemented', 'Allocated'].includes(network.state)) throw new CloudError('WrongState', `the network is ${network.state}; try again when it is Implemented`);
+      if (!['Implemented', 'Allocated'].includes(network.state))
+        throw new CloudError('WrongState', `the network is ${network.state}; try again when it is Implemented`);
       await touchNetwork(tx, networkId);
       return { state: network.state, routerIds: (await routersOf(tx, networkId)).map(({ id }) => id) };
     });

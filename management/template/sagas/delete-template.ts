@@ -17,16 +17,27 @@ export const deleteTemplateSaga = saga({
   run: async (run, { templateId }) => {
     const images = await run.step('going', async (tx) => {
       await tx.update(templates, { id: templateId }, { state: 'Inactive' });
-      return (await tx.find(storedImages, { where: { templateId, removedAt: IsNull() } })).map(({ id, storeId, zoneId }) => ({ id, storeId, zoneId }));
+      return (await tx.find(storedImages, { where: { templateId, removedAt: IsNull() } })).map(({ id, storeId, zoneId }) => ({
+        id,
+        storeId,
+        zoneId,
+      }));
     });
     for (const { id, storeId, zoneId } of images) {
       await run.step(`abandon ${id}`, async (tx) => {
         const image = await lock(tx, storedImages, { id });
-        if (image && downloadStates.can(image.state, 'remove')) await move(tx, storedImages, downloadStates, image, 'remove', { updatedAt: new Date() });
+        if (image && downloadStates.can(image.state, 'remove'))
+          await move(tx, storedImages, downloadStates, image, 'remove', { updatedAt: new Date() });
         return null;
       });
       if (storeId) {
-        await run.ask(`remove ${id}`, { any: 'secondary-storage', zoneId }, call(RemoveStoredImage, { storeId, imageId: templateId }), undefined, { linkGraceSeconds: WAIT_SECONDS });
+        await run.ask(
+          `remove ${id}`,
+          { any: 'secondary-storage', zoneId },
+          call(RemoveStoredImage, { storeId, imageId: templateId }),
+          undefined,
+          { linkGraceSeconds: WAIT_SECONDS },
+        );
       }
       await run.step(`removed ${id}`, async (tx) => {
         await tx.update(storedImages, { id }, { removedAt: new Date() });

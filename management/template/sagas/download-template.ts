@@ -45,7 +45,13 @@ export const downloadTemplateSaga = saga({
         const image = await lock(tx, storedImages, { id: storedImageId });
         if (image?.state !== 'DOWNLOAD_IN_PROGRESS') return null;
         const { sizeBytes, virtualSizeBytes, sha256, checksum } = found;
-        await move(tx, storedImages, downloadStates, image, 'succeed', { percent: 100, sizeBytes, virtualSizeBytes, sha256, updatedAt: new Date() });
+        await move(tx, storedImages, downloadStates, image, 'succeed', {
+          percent: 100,
+          sizeBytes,
+          virtualSizeBytes,
+          sha256,
+          updatedAt: new Date(),
+        });
         await tx.update(templates, { id: image.templateId }, { checksum });
         wake('image');
         return null;
@@ -56,7 +62,10 @@ export const downloadTemplateSaga = saga({
         const image = await lock(tx, storedImages, { id: storedImageId });
         if (image?.state !== 'DOWNLOAD_IN_PROGRESS') return null;
         await move(tx, storedImages, downloadStates, image, 'fail', { error: error.message.slice(0, 1024), updatedAt: new Date() });
-        await raiseAlert(tx, 'uploadFailed', `A template could not be downloaded: ${error.message}`, { zoneId: plan.zoneId, resourceId: image.templateId });
+        await raiseAlert(tx, 'uploadFailed', `A template could not be downloaded: ${error.message}`, {
+          zoneId: plan.zoneId,
+          resourceId: image.templateId,
+        });
         return null;
       });
     }
@@ -71,7 +80,9 @@ async function download(run: Run, { zoneId, ask }: { zoneId: string; ask: unknow
   for (let attempt = 0; ; attempt++) {
     try {
       return await run.part(`try ${attempt}`, (part) =>
-        part.ask('download', { any: 'secondary-storage', zoneId: zoneId as never }, call(DownloadImage, ask as Ask), undefined, { linkGraceSeconds: WAIT_SECONDS }),
+        part.ask('download', { any: 'secondary-storage', zoneId: zoneId as never }, call(DownloadImage, ask as Ask), undefined, {
+          linkGraceSeconds: WAIT_SECONDS,
+        }),
       );
     } catch (error) {
       if (!(error instanceof CloudError) || !['Unreachable', 'Timeout'].includes(error.code) || attempt === ATTEMPTS_MAX) throw error;

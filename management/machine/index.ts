@@ -1,0 +1,24 @@
+import type { Id } from '../../protocol/schema.ts';
+import { type Area, asTables } from '../core/area.ts';
+import { machineTables } from './entities.ts';
+import { owedAsksReconciler } from './owed.ts';
+import { heed, powerReconciler } from './power.ts';
+
+export { type MachineRow, machines, type ReservationRow, reservations } from './entities.ts';
+export { release } from './placement.ts';
+export { errorMachine, expungeMachine, mustFind, rebootMachine, type StartRequest, startMachine, stopMachine } from './start.ts';
+
+export const machineArea: Area = {
+  name: 'machine',
+  tables: asTables(...machineTables),
+  commands: [],
+  sagas: [],
+  reconcilers: [powerReconciler, owedAsksReconciler],
+  settings: [],
+  agentHooks: {
+    beat: async (services, { kind, id }, { host }) => {
+      if (kind === 'host' && host && (host.whole || host.machines.length > 0))
+        await heed(services, id as Id<'host'>, { whole: host.whole, seen: host.machines });
+    },
+  },
+};
