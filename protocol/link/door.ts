@@ -9,8 +9,9 @@ export interface DoorLimits {
   /** Connections whose ClientHello has not come, in all and from one address; beyond it the oldest makes room. */
   readonly silentMax: number;
   readonly silentPerAddressMax: number;
-  /** Handshakes under way at once. */
+  /** Handshakes under way at once, in all and from one address. */
   readonly handshakesMax: number;
+  readonly handshakesPerAddressMax: number;
   /** From accept to the end of the handshake. */
   readonly handshakeMs: number;
   /** When others wait, a handshake older than this may be given up for them. */
@@ -20,6 +21,7 @@ export const usualDoorLimits: DoorLimits = {
   silentMax: 8192,
   silentPerAddressMax: 4096,
   handshakesMax: 256,
+  handshakesPerAddressMax: 64,
   handshakeMs: 10_000,
   crowdedMs: 1000,
 };
@@ -52,6 +54,8 @@ interface Guest {
   readonly key: string;
   readonly since: number;
   stage: Stage;
+  /** When the handshake began; time spent in the line does not count against it. */
+  begunAt: number;
   received: Buffer;
 }
 
@@ -109,25 +113,35 @@ export function openDoor({ limits, begin, onRefused }: DoorOptions): Door {
     return found;
   };
 
-  const makeRoom = (): void => {
-    const victim = first(largest(shaking));
-    if (victim !== undefined && performance.now() - victim.since > limits.crowdedMs) refuse(victim, 'handshake');
+  const makeRoom = (group: Set<Guest> | undefined): void => {
+    const victim = first(group);
+    if (victim !== undefined && performance.now() - victim.begunAt > limits.crowdedMs) refuse(victim, 'handshake');
+  };
+  /** The next in line whose address has not its share of handshakes yet. */
+  const nextInLine = (): Guest | undefined => {
+    for (const [address, group] of queued) {
+      const own = shaking.get(address);
+      if ((own?.size ?? 0) < limits.handshakesPerAddressMax) return first(group);
+      makeRoom(own);
+    }
+    return undefined;
   };
 
   const pump = (): void => {
     pumping = false;
-    if (queued.size > 0 && shakingCount >= limits.handshakesMax) makeRoom();
+    if (queued.size > 0 && shakingCount >= limits.handshakesMax) makeRoom(largest(shaking));
     for (let started = 0; started < HANDSHAKES_PER_TURN && shakingCount < limits.handshakesMax; started++) {
-      const [address, group] = queued.entries().next().value ?? [];
-      const guest = first(group);
-      if (address === undefined || group === undefined || guest === undefined) return;
+      const guest = nextInLine();
+      if (guest === undefined) return;
       leave(guest);
       // The address goes to the end of the line: who sends a thousand at once waits behind who sends one.
-      if (group.size > 0) {
-        queued.delete(address);
-        queued.set(address, group);
+      const group = queued.get(guest.address);
+      if (group !== undefined) {
+        queued.delete(guest.address);
+        queued.set(guest.address, group);
       }
       guest.stage = 'shaking';
+      guest.begunAt = performance.now();
       add(shaking, guest);
       shakingCount += 1;
       begin(guest.socket);
@@ -183,6 +197,7 @@ export function openDoor({ limits, begin, onRefused }: DoorOptions): Door {
         key: keyOf(address, socket.remotePort),
         since: performance.now(),
         stage: 'silent',
+        begunAt: 0,
         received: Buffer.alloc(0),
       };
       guests.add(guest);
