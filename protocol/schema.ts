@@ -3,7 +3,8 @@
  * with it, so a shape is written once and checked at every boundary. Objects refuse unknown fields.
  */
 import { isIPv4 } from 'node:net';
-import { z } from 'zod';
+// As a namespace, so that a bundle for a system VM carries only the parts of zod that are used: a fifth of it.
+import * as z from 'zod';
 import { CloudError } from './errors.ts';
 
 export type Schema<T> = z.ZodType<T>;
