@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { packageGroups, packagesOf, parseAptStatus, parseOsRelease, parseSimulation, runGroups } from './packages.ts';
+import { packageGroups, packagesOf, parseAptStatus, parseDepends, parseOsRelease, parseSimulation, runGroups } from './packages.ts';
 
 test('package names are well-formed, listed once per group, and nothing starts a service of its own', () => {
   for (const [group, names] of Object.entries(packageGroups)) {
@@ -37,4 +37,9 @@ test('os-release is read with and without quotes', () => {
   assert.equal(release['ID'], 'debian');
   assert.equal(release['VERSION_ID'], '12');
   assert.equal(release['PRETTY_NAME'], 'Debian GNU/Linux 12 (bookworm)');
+});
+
+test('what a package needs is read in all the forms apt prints', () => {
+  const stdout = 'libtimedate-perl\n  Depends: <perl:any>\n    perl\n |Depends: libc6\n  PreDepends: dpkg\nperl:amd64\n';
+  assert.deepEqual([...parseDepends(stdout)], ['libtimedate-perl', 'perl', 'libc6', 'dpkg']);
 });

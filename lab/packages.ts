@@ -324,12 +324,21 @@ export const removePackages = async ({
   });
 };
 
+/** Names in what `apt-cache depends` prints: `  Depends: <perl:any>`, `    perl`, ` |PreDepends: libc6`. */
+export const parseDepends = (stdout: string): Set<string> =>
+  new Set(
+    stdout.split('\n').flatMap((line) => {
+      const name = /^[ |]*(?:[A-Za-z]+: )?<?([a-z0-9][a-z0-9+.-]*)(?::[a-z0-9]+)?>?$/.exec(line.trimEnd())?.[1];
+      return name === undefined ? [] : [name];
+    }),
+  );
+
 /** Those of `candidates` that the installed packages `foreign` depend on, directly or not. */
 const neededBy = async (foreign: readonly string[], candidates: readonly string[]): Promise<string[]> => {
   const { stdout } = await command('apt-cache', ['depends', '--recurse', '--installed', '--important', '--', ...foreign], {
     timeoutSeconds: 60,
     environment: aptEnvironment,
   });
-  const reached = new Set(stdout.split('\n').map((line) => line.replace(/^[ |]*(?:Depends|PreDepends): /, '').trim()));
+  const reached = parseDepends(stdout);
   return candidates.filter((name) => reached.has(name));
 };
