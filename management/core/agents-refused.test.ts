@@ -2,16 +2,17 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { type RequestOptions, request } from 'node:https';
+import { createServer, type RequestOptions, request } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
+import type { PeerKind } from '../../protocol/kinds.ts';
 import { openAgentLink } from '../../protocol/link/agent-link.ts';
-import { memoryIdentityStore } from '../../protocol/link/identity.ts';
+import { clientTls, type LinkIdentity, memoryIdentityStore, peerOf, serverTls } from '../../protocol/link/identity.ts';
 import { join } from '../../protocol/link/join.ts';
 import { proveKey } from '../../protocol/link/key-proof.ts';
 import { type Cloud, memoryAuthority, newPeer, openCloud, silentLog } from './agents.testing.ts';
@@ -70,7 +71,7 @@ function tryLink(
   });
 }
 function fetchFrom(
-  cloud: Cloud,
+  cloud: Pick<Cloud, 'server' | 'certificates'>,
   options: RequestOptions,
   body = '',
 ): Promise<{ status: number; text: string; headers: NodeJS.Dict<string | string[]> }> {
@@ -375,4 +376,40 @@ test('MI-02 an agent that is a version ahead or behind is understood', async () 
   await until('up', () => cloud.hub.isUp(peer.id));
   assert.deepEqual([frames[0]?.kind, frames[0]?.body.protocol], ['welcome', 1]);
   assert.equal(cloud.refusals.length, 0);
+});
+
+test('the same refusal again is counted, but told once', async () => {
+  const cloud = await cloudOf({ timing: { refusalRepeatMs: 60_000 } });
+  for (let index = 0; index < 5; index++) await tryLink(cloud, null);
+  assert.equal(cloud.refusals.length, 1);
+  assert.equal(cloud.hub.counts.refused['no-certificate'], 5);
+  await tryLink(cloud, papersOf(await memoryAuthority(), newPeer()));
+  assert.equal(cloud.refusals.length, 2);
+});
+
+test('among agents, too, a server is known by the kind in its certificate and asks for one of every client', async () => {
+  const certificates = await memoryAuthority();
+  const identityOf = (kind: PeerKind): LinkIdentity => {
+    const peer = newPeer(kind);
+    const { key, cert } = papersOf(certificates, peer);
+    return { ...peer, keyPem: key, certificatePem: cert, caPem: certificates.caPem, notAfter: Date.now() + 3_600_000 };
+  };
+  const server = createServer(serverTls(identityOf('secondary-storage')), (incoming, response) => {
+    const { socket } = incoming;
+    response.end(socket instanceof TLSSocket ? peerOf(socket.getPeerCertificate())?.kind : '');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => server.close());
+  const address = server.address();
+  assert.ok(address !== null && typeof address === 'object');
+  const get = (options: RequestOptions) =>
+    fetchFrom({ server: `127.0.0.1:${address.port}`, certificates }, options).then(
+      ({ text }) => text,
+      (error: Error) => error.message,
+    );
+  const host = identityOf('host');
+  assert.equal(await get(clientTls(host, { kind: 'secondary-storage' })), 'host');
+  assert.match(await get(clientTls(host, { kind: 'management' })), /not that of a management/);
+  assert.match(await get(clientTls(host, { kind: 'secondary-storage', id: randomUUID() })), /not that of/);
+  assert.match(await get({ rejectUnauthorized: false }), /alert|socket hang up|ECONNRESET/);
 });

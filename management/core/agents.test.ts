@@ -456,3 +456,52 @@ test('an agent of another authority is not believed by one that was given the ha
   // Its token was never sent: the server saw no join at all.
   assert.equal(cloud.refusals.length, 0);
 });
+
+test('bells that ring often are heard together, and the last one always', async () => {
+  const cloud = await cloudOf();
+  const peer = newPeer();
+  const bells: number[] = [];
+  cloud.hub.onBell(() => bells.push(performance.now()));
+  const link = agentOf(cloud, peer);
+  await until('up', () => link.state === 'up');
+  for (let index = 0; index < 2000; index++) link.ring('image');
+  const last = performance.now();
+  await wait(300);
+  assert.equal(bells.length, 2);
+  assert.ok((bells[1] ?? 0) > last);
+  assert.equal(cloud.hub.counts.connected, 1);
+});
+
+test('an agent that is linked to another management server is asked through that one', async () => {
+  const elsewhere = newPeer();
+  const forwarded: string[] = [];
+  const cloud = await cloudOf({
+    forward: {
+      serverOf: async (id) => (id === elsewhere.id ? 'server-2' : null),
+      ask: async (serverId, to, asked, options) => {
+        forwarded.push(`${serverId} ${to.id} ${asked.message.name} ${options.requestId}`);
+        return asked.message.answer.parse('from there');
+      },
+    },
+  });
+  assert.equal(await cloud.hub.ask(elsewhere, call(Echo, { text: 'a' }), { requestId }), 'from there');
+  assert.deepEqual(forwarded, [`server-2 ${elsewhere.id} test.echo r-1`]);
+  await assert.rejects(cloud.hub.ask(newPeer(), call(Echo, { text: 'a' }), { requestId }), { code: 'Unreachable' });
+  const here = newPeer();
+  agentOf(cloud, here);
+  await until('up', () => cloud.hub.isUp(here.id));
+  assert.equal(await cloud.hub.ask(here, call(Echo, { text: 'from here' }), { requestId }), 'from here');
+});
+
+test('an agent that management has removed is not let up again', async () => {
+  const cloud = await cloudOf();
+  const peer = newPeer();
+  const link = agentOf(cloud, peer);
+  await until('up', () => cloud.hub.isUp(peer.id));
+  cloud.records.states.set(peer.id, 'Removed');
+  cloud.hub.drop(peer.id, 'the host was deleted');
+  await until('turned away', () => cloud.refusals.some(({ reason }) => reason === 'removed'));
+  assert.equal(cloud.hub.isUp(peer.id), false);
+  assert.equal(cloud.records.states.get(peer.id), 'Removed');
+  await link.close();
+});

@@ -102,7 +102,15 @@ export async function openCloud(options: Partial<AgentHubOptions> & { records?: 
     log: silentLog,
     ...options,
     records,
-    timing: { linkGraceMs: 300, writeRetryMs: 30, prepareRetryMs: 30, startGraceMs: 100, relinkGraceMs: 5000, ...options.timing },
+    timing: {
+      linkGraceMs: 300,
+      writeRetryMs: 30,
+      prepareRetryMs: 30,
+      startGraceMs: 100,
+      relinkGraceMs: 5000,
+      refusalRepeatMs: 0,
+      ...options.timing,
+    },
   });
   return { hub, server: `127.0.0.1:${hub.port}`, records, certificates, refusals };
 }

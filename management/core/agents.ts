@@ -3,9 +3,9 @@ import type { KeyObject } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { CloudError } from '../../protocol/errors.ts';
 import type { PeerKind } from '../../protocol/kinds.ts';
+import { BEATS_MISSED_MAX } from '../../protocol/link/frame.ts';
 import { renewalTime } from '../../protocol/link/identity.ts';
 import {
-  BEATS_MISSED_MAX,
   type JoinClaim,
   type LinkEvents,
   type LinkServer,
@@ -72,6 +72,7 @@ export interface AgentHubTiming {
   readonly writeRetryMs: number;
   readonly prepareRetryMs: number;
   readonly startGraceMs: number;
+  readonly refusalRepeatMs: number;
 }
 
 export interface AgentHubOptions {
@@ -86,7 +87,7 @@ export interface AgentHubOptions {
   readonly prepare: (peer: Peer, ask: Ask, link: { readonly version: string; readonly address: string }) => Promise<void>;
   /** Path of a file that hosts may fetch at /files/<name>, or null. */
   readonly file: (name: string) => Promise<string | null>;
-  /** Somebody was turned away: an alert for the operator. Repeats are the receiver's to count. */
+  /** Somebody was turned away: an alert for the operator. The same again within a minute is only counted. */
   readonly onRefused: (refusal: Refusal) => void;
   readonly onAskDone?: (ask: { name: string; kind: PeerKind; outcome: AskOutcome; seconds: number }) => void;
   readonly forward?: Forward;
@@ -136,6 +137,7 @@ const usualTiming: AgentHubTiming = {
   writeRetryMs: 1000,
   prepareRetryMs: 1000,
   startGraceMs: 15_000,
+  refusalRepeatMs: 60_000,
 };
 const PREPARE_RETRY_MAX_MS = 30_000;
 const CERTIFICATE_SECONDS = 365 * 86_400;
@@ -306,6 +308,7 @@ export async function openAgentHub(options: AgentHubOptions): Promise<AgentHub> 
     file: options.file,
     accept,
     onRefused: options.onRefused,
+    refusalRepeatMs: timing.refusalRepeatMs,
     log,
   });
   const ownCheck = setInterval(() => {

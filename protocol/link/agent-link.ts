@@ -7,7 +7,7 @@ import type { Log } from '../log.ts';
 import type { Handler } from '../message.ts';
 import type { Beat, BellSubject } from '../messages/beat.ts';
 import { type Answering, openAnswering } from './answering.ts';
-import { type FrameOf, PROTOCOL_VERSION, type SERVER_KINDS } from './frame.ts';
+import { BEATS_MISSED_MAX, type FrameOf, PROTOCOL_VERSION, type SERVER_KINDS } from './frame.ts';
 import { type IdentityStore, type LinkIdentity, renewalTime } from './identity.ts';
 import { checkAnswer, join } from './join.ts';
 import { proveKey } from './key-proof.ts';
@@ -61,15 +61,17 @@ export interface AgentLink {
   readonly state: AgentLinkState;
 }
 
-export const BEATS_MISSED_MAX = 3;
-
 export function openAgentLink(options: AgentLinkOptions, timing: Partial<AgentLinkTiming> = {}): AgentLink {
   const { kind, id, store, log, servers } = options;
   if (servers.length === 0) throw new CloudError('InvalidParameter', 'a link needs the address of at least one management server');
   const { attemptMs, welcomeMs, steadyMs, renewalRetryMs, random, now } = { ...usual, ...timing };
   const answering: Answering = openAnswering(options.handlers, log);
   const closing = new AbortController();
-  const bells = new Set<BellSubject>();
+  const bells = openBells((subject) => {
+    if (wire === null) return false;
+    wire.send({ kind: 'bell', name: subject });
+    return true;
+  });
   let state: AgentLinkState = 'connecting';
   let identity: LinkIdentity | null = null;
   let wire: Wire | null = null;
@@ -231,8 +233,6 @@ export function openAgentLink(options: AgentLinkOptions, timing: Partial<AgentLi
         resolve(reason);
       });
       beatNow = () => void beat();
-      for (const subject of bells) up.send({ kind: 'bell', name: subject });
-      bells.clear();
     });
 
   const run = async (): Promise<void> => {
@@ -247,6 +247,7 @@ export function openAgentLink(options: AgentLinkOptions, timing: Partial<AgentLi
         state = 'up';
         log.info({ server: fresh.server, serverId }, 'link is up');
         const ended = serve(fresh, beatMs);
+        bells.ringWaiting();
         options.onUp?.();
         log.warn({ server: fresh.server, reason: await ended }, 'link is gone');
       } catch (error) {
@@ -264,21 +265,51 @@ export function openAgentLink(options: AgentLinkOptions, timing: Partial<AgentLi
   });
 
   return {
-    ring(subject) {
-      if (wire === null) bells.add(subject);
-      else wire.send({ kind: 'bell', name: subject });
-    },
+    ring: bells.ring,
     beatNow: () => beatNow(),
     identity: () => identity,
     async close() {
       state = 'closed';
       closing.abort(new CloudError('Unavailable', 'the link was closed'));
       answering.close();
+      bells.close();
       await wire?.goodbye('the agent stops');
       await finished;
     },
     get state() {
       return state;
+    },
+  };
+}
+
+const BELL_PAUSE_MS = 100;
+
+/**
+ * A bell rings at once; more for the same subject within the pause ring together at its end. What changes a hundred times a second
+ * is looked at ten times, and the last change is never missed.
+ */
+function openBells(send: (subject: BellSubject) => boolean) {
+  const waiting = new Set<BellSubject>();
+  const pausing = new Map<BellSubject, NodeJS.Timeout>();
+  const ring = (subject: BellSubject): void => {
+    if (pausing.has(subject) || !send(subject)) {
+      waiting.add(subject);
+      return;
+    }
+    waiting.delete(subject);
+    const pause = setTimeout(() => {
+      pausing.delete(subject);
+      if (waiting.has(subject)) ring(subject);
+    }, BELL_PAUSE_MS);
+    pausing.set(subject, pause);
+  };
+  return {
+    ring,
+    ringWaiting: () => {
+      for (const subject of [...waiting]) ring(subject);
+    },
+    close: () => {
+      for (const pause of pausing.values()) clearTimeout(pause);
     },
   };
 }

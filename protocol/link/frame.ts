@@ -8,6 +8,8 @@ import { Beat, bellSubjects } from '../messages/beat.ts';
 import { type Infer, parse, type Schema, s, UUID_PATTERN } from '../schema.ts';
 
 export const PROTOCOL_VERSION = 1;
+/** A link on which nothing was heard for so many heartbeats is dead, to either end. */
+export const BEATS_MISSED_MAX = 3;
 export const FRAME_BYTES_MAX = 16 * 1024 * 1024;
 /** A connection that has this much unsent is not being read at the other end; it is cut instead of filling the memory. */
 export const UNSENT_BYTES_MAX = 4 * FRAME_BYTES_MAX;

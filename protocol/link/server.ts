@@ -15,7 +15,7 @@ import type { Log } from '../log.ts';
 import { parse } from '../schema.ts';
 import { type DoorLimits, type DoorRefusal, openDoor, usualDoorLimits } from './door.ts';
 import { sendFile } from './files.ts';
-import { FRAME_BYTES_MAX, type JoinAnswer, JoinRequest } from './frame.ts';
+import { BEATS_MISSED_MAX, FRAME_BYTES_MAX, type JoinAnswer, JoinRequest } from './frame.ts';
 import { peerOfNames } from './identity.ts';
 import { checkKeyProof } from './key-proof.ts';
 import { type Authenticated, type LinkEvents, type OpenLink, openServerLink, type Peer, type ServerLink } from './server-link.ts';
@@ -76,6 +76,8 @@ export interface LinkServerOptions {
   readonly file: (name: string) => Promise<string | null>;
   readonly accept: (link: ServerLink) => LinkEvents;
   readonly onRefused: (refusal: Refusal) => void;
+  /** The same refusal of the same party is told once in so long; it is counted each time. */
+  readonly refusalRepeatMs?: number;
   readonly log: Log;
   readonly door?: Partial<DoorLimits>;
 }
@@ -86,13 +88,14 @@ export interface LinkServer {
   close(): Promise<void>;
 }
 
-export const BEATS_MISSED_MAX = 3;
 const HELLO_MS = 10_000;
 const JOIN_BYTES_MAX = 8192;
 const JOINS_AT_ONCE_MAX = 64;
 const JOIN_FAILURES_PER_MINUTE_MAX = 20;
 const FILES_AT_ONCE_MAX = 64;
 const ANONYMOUS_MAX = 512;
+const REFUSAL_REPEAT_MS = 60_000;
+const REFUSALS_TOLD_MAX = 1000;
 const UNGREETED_PER_PEER_MAX = 8;
 const FILE_NAME = /^\/files\/([A-Za-z0-9][A-Za-z0-9._-]{0,199})$/;
 
@@ -109,11 +112,19 @@ export async function openLinkServer(options: LinkServerOptions): Promise<LinkSe
   const greetedById = new Map<string, OpenLink>();
   const anonymous = new Set<TLSSocket>();
   const joinFailures = new Map<string, number>();
+  const told = new Set<string>();
+  const repeatMs = options.refusalRepeatMs ?? REFUSAL_REPEAT_MS;
   let joinsRunning = 0;
   let filesRunning = 0;
 
   const note = (refusal: Refusal): void => {
-    refused[refusal.reason] = (refused[refusal.reason] ?? 0) + 1;
+    const { reason, address, peer } = refusal;
+    refused[reason] = (refused[reason] ?? 0) + 1;
+    const key = `${reason} ${address} ${peer?.id}`;
+    if (told.has(key)) return;
+    // Whoever fills this set with addresses of his own is not told about any more until the next sweep, rather than filling the log.
+    if (repeatMs > 0 && told.size < REFUSALS_TOLD_MAX) told.add(key);
+    else if (repeatMs > 0) return;
     log.warn({ refusal }, 'refused');
     options.onRefused(refusal);
   };
@@ -336,6 +347,8 @@ export async function openLinkServer(options: LinkServerOptions): Promise<LinkSe
   }, turnMs);
   const forgiving = setInterval(() => joinFailures.clear(), 60_000);
   forgiving.unref();
+  const forgetting = setInterval(() => told.clear(), Math.max(repeatMs, 1000));
+  forgetting.unref();
 
   const listener = createServer({ pauseOnConnect: false, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 }, (socket) =>
     door.enter(socket),
@@ -355,6 +368,7 @@ export async function openLinkServer(options: LinkServerOptions): Promise<LinkSe
     async close() {
       clearInterval(wheel);
       clearInterval(forgiving);
+      clearInterval(forgetting);
       const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
       for (const link of links) link.end('closed', 'the management server stops');
       door.close();

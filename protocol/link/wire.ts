@@ -56,7 +56,7 @@ export function openWire(server: string, identity: LinkIdentity, signal: AbortSi
     socket.on('unexpected-response', (_request, response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.length < 16 && chunks.push(chunk));
-      response.on('end', () => {
+      response.on('close', () => {
         const reason = Buffer.concat(chunks).toString('utf8').slice(0, 500);
         const code = response.statusCode === 403 ? 'Forbidden' : 'Unreachable';
         reject(new CloudError(code, `${server} refused the link (${response.statusCode}): ${reason}`));
