@@ -28,8 +28,8 @@ test('netmasks and prefixes convert both ways, and other masks are refused', () 
 });
 
 test('a network knows its ends and what lies in it', () => {
-  const { network, last, prefix } = cidrRange('10.1.1.77/24');
-  assert.deepEqual([numberToIp4(network), numberToIp4(last), prefix], ['10.1.1.0', '10.1.1.255', 24]);
+  const { first, last, prefix } = cidrRange('10.1.1.77/24');
+  assert.deepEqual([numberToIp4(first), numberToIp4(last), prefix], ['10.1.1.0', '10.1.1.255', 24]);
   assert.equal(cidrContains('10.1.0.0/22', '10.1.3.255'), true);
   assert.equal(cidrContains('10.1.0.0/22', '10.1.4.0'), false);
   assert.equal(cidrContains('0.0.0.0/0', '203.0.113.1'), true);

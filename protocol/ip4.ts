@@ -27,7 +27,7 @@ export function netmaskOfPrefix(prefix: number): string {
 
 export interface CidrRange {
   /** The network's own address. */
-  readonly network: number;
+  readonly first: number;
   /** Its last address, the broadcast address of anything shorter than /31. */
   readonly last: number;
   readonly prefix: number;
@@ -37,25 +37,25 @@ export function cidrRange(cidr: string): CidrRange {
   const prefix = /^\d{1,2}$/.test(length) ? Number(length) : Number.NaN;
   if (!(prefix <= 32)) throw new CloudError('InvalidParameter', `${cidr.slice(0, 60)} is not a network such as 10.1.1.0/24`);
   const size = 2 ** (32 - prefix);
-  const network = Math.floor(ip4ToNumber(address) / size) * size;
-  return { network, last: network + size - 1, prefix };
+  const first = Math.floor(ip4ToNumber(address) / size) * size;
+  return { first, last: first + size - 1, prefix };
 }
 
 export function cidrContains(cidr: string, address: string): boolean {
-  const { network, last } = cidrRange(cidr);
+  const { first, last } = cidrRange(cidr);
   const value = ip4ToNumber(address);
-  return value >= network && value <= last;
+  return value >= first && value <= last;
 }
 
 /** The network an address lies in: 10.1.1.0/24 for 10.1.1.7 and 24, or for 10.1.1.7 and 255.255.255.0. */
 export function cidrOf(address: string, prefixOrNetmask: number | string): string {
   const prefix = typeof prefixOrNetmask === 'number' ? prefixOrNetmask : prefixOfNetmask(prefixOrNetmask);
-  return `${numberToIp4(cidrRange(`${address}/${prefix}`).network)}/${prefix}`;
+  return `${numberToIp4(cidrRange(`${address}/${prefix}`).first)}/${prefix}`;
 }
 
 export const cidrsOverlap = (one: string, other: string): boolean => {
   const [a, b] = [cidrRange(one), cidrRange(other)];
-  return a.network <= b.last && b.network <= a.last;
+  return a.first <= b.last && b.first <= a.last;
 };
 
 /** Every address from `start` to `end`, both included. */
