@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { packageGroups, packagesOf, parseAptStatus, parseDepends, parseOsRelease, parseSimulation, runGroups } from './packages.ts';
+import { packageGroups, packagesOf, parseAptStatus, parseOsRelease, parseSimulation, reachable, runGroups } from './packages.ts';
 
 test('package names are well-formed, listed once per group, and nothing starts a service of its own', () => {
   for (const [group, names] of Object.entries(packageGroups)) {
@@ -39,7 +39,17 @@ test('os-release is read with and without quotes', () => {
   assert.equal(release['PRETTY_NAME'], 'Debian GNU/Linux 12 (bookworm)');
 });
 
-test('what a package needs is read in all the forms apt prints', () => {
-  const stdout = 'libtimedate-perl\n  Depends: <perl:any>\n    perl\n |Depends: libc6\n  PreDepends: dpkg\nperl:amd64\n';
-  assert.deepEqual([...parseDepends(stdout)], ['libtimedate-perl', 'perl', 'libc6', 'dpkg']);
+test('what a package needs is found over versions, alternatives and provided names', () => {
+  const lines = [
+    'libtimedate-perl\t, perl:any\t',
+    'perl\tdpkg (>= 1.17), perl-base (= 5.40)\tlibtest-perl (= 1)',
+    'perl-base\tlibc6 (>= 2.3) | libc7\t',
+    'libc6\t, \t',
+    'mail\t, libtest-perl | exim\t',
+    'zstd\t, libc6\t',
+    '',
+  ].join('\n');
+  assert.deepEqual([...reachable(lines, ['libtimedate-perl'])].sort(), ['libc6', 'libtimedate-perl', 'perl', 'perl-base']);
+  assert.ok(reachable(lines, ['mail']).has('perl'));
+  assert.ok(!reachable(lines, ['mail']).has('zstd'));
 });

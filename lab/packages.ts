@@ -324,21 +324,33 @@ export const removePackages = async ({
   });
 };
 
-/** Names in what `apt-cache depends` prints: `  Depends: <perl:any>`, `    perl`, ` |PreDepends: libc6`. */
-export const parseDepends = (stdout: string): Set<string> =>
-  new Set(
-    stdout.split('\n').flatMap((line) => {
-      const name = /^[ |]*(?:[A-Za-z]+: )?<?([a-z0-9][a-z0-9+.-]*)(?::[a-z0-9]+)?>?$/.exec(line.trimEnd())?.[1];
-      return name === undefined ? [] : [name];
-    }),
-  );
+/** The names in a field such as `libc6 (>= 2.36), perl:any | perl-base`; alternatives count, as any of them may be the one in use. */
+const namesIn = (field: string): string[] => field.split(/[,|]/).flatMap((part) => /^\s*([a-z0-9][a-z0-9+.-]*)/.exec(part)?.[1] ?? []);
+
+/** What can be reached from `starts` over the lines `name TAB depends TAB provides` of installed packages, by name or by what a package provides. */
+export const reachable = (lines: string, starts: readonly string[]): Set<string> => {
+  const needs = new Map<string, string[]>();
+  const providers = new Map<string, string[]>();
+  for (const line of lines.split('\n')) {
+    const [name, depends = '', provides = ''] = line.split('\t');
+    if (name === undefined || name === '') continue;
+    needs.set(name, [...(needs.get(name) ?? []), ...namesIn(depends)]);
+    for (const provided of [name, ...namesIn(provides)]) providers.set(provided, [...(providers.get(provided) ?? []), name]);
+  }
+  const reached = new Set<string>();
+  const waiting = [...starts];
+  for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+    if (reached.has(name)) continue;
+    reached.add(name);
+    waiting.push(...(needs.get(name) ?? []).flatMap((wanted) => providers.get(wanted) ?? []));
+  }
+  return reached;
+};
 
 /** Those of `candidates` that the installed packages `foreign` depend on, directly or not. */
 const neededBy = async (foreign: readonly string[], candidates: readonly string[]): Promise<string[]> => {
-  const { stdout } = await command('apt-cache', ['depends', '--recurse', '--installed', '--important', '--', ...foreign], {
-    timeoutSeconds: 60,
-    environment: aptEnvironment,
-  });
-  const reached = parseDepends(stdout);
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the braces are dpkg-query's own.
+  const format = '--showformat=${Package}\\t${Pre-Depends}, ${Depends}\\t${Provides}\\n';
+  const reached = reachable((await command('dpkg-query', ['--show', format], { timeoutSeconds: 60 })).stdout, foreign);
   return candidates.filter((name) => reached.has(name));
 };
