@@ -83,7 +83,7 @@ export async function startQemu({ disk, memoryMib = 512, direct, iso, devices = 
     'qemu-system-x86_64',
     [
       ...['-machine', 'pc,accel=tcg', '-cpu', 'qemu64', '-smp', '1', '-m', String(memoryMib)],
-      ...['-nodefaults', '-display', 'none', '-serial', 'stdio', '-qmp', `unix:${monitor},server=on,wait=off`],
+      ...['-nodefaults', '-no-reboot', '-display', 'none', '-serial', 'stdio', '-qmp', `unix:${monitor},server=on,wait=off`],
       ...(direct ? ['-kernel', direct.kernel, '-initrd', direct.initrd, '-append', direct.words.join(' ')] : []),
       ...['-drive', `if=virtio,format=qcow2,cache=unsafe,file=${overlay}`],
       ...(iso === undefined ? [] : ['-drive', `if=virtio,format=raw,readonly=on,file=${iso}`]),

@@ -10,29 +10,21 @@ export type SystemVmType = (typeof systemVmTypes)[number];
 export type CpuKind = 'kvm' | 'emulated';
 
 const common = [
-  // Stages and the role's log go to the serial port; what the kernel says would cost an exit per character.
+  // Stages and the role's log go to the serial port; the kernel's own messages would cost an exit per character.
   'console=ttyS0',
   'quiet',
   // A kernel in trouble ends, so that the machine is seen to be down and is replaced.
   'panic=1',
-  // Without udev the kernel's own names stay: eth0, eth1, … in the order of the PCI slots.
-  'net.ifnames=0',
-  // Self-tests of ciphers, devices that a virtual machine does not have, and waits for them.
+  // Half a second of testing ciphers on an emulated CPU.
   'cryptomgr.notests',
-  'i8042.noaux',
-  'i8042.nomux',
-  'pci=lastbus=0',
   'nowatchdog',
-  'audit=0',
 ];
 
 const onlyEmulated = [
-  // An emulated CPU does not speculate: guarding against that costs a fifth of its time and protects nothing.
+  // An emulated CPU does not speculate: guarding against that costs a tenth of its time and protects nothing.
   'mitigations=off',
   'tsc=reliable',
   'no_timer_check',
-  'rcupdate.rcu_expedited=1',
-  'random.trust_cpu=on',
 ];
 
 /** The words of the kernel command line that do not depend on the machine; put the boot arguments after them. */
