@@ -1,0 +1,174 @@
+import { IsNull } from 'typeorm';
+import { CloudError } from '../../../protocol/errors.ts';
+import { newId } from '../../../protocol/ids.ts';
+import { addressesBetween, ip4ToNumber } from '../../../protocol/ip4.ts';
+import type { Id } from '../../../protocol/schema.ts';
+import { command, reply } from '../../core/command.ts';
+import type { Tx } from '../../core/db.ts';
+import { list, pageParams, where } from '../../core/list.ts';
+import { p, required } from '../../core/params.ts';
+import {
+  checkRange,
+  ipRangeKind,
+  ipRanges,
+  physicalNetworkKind,
+  physicalNetworks,
+  podKind,
+  trafficTypes,
+  zoneKind,
+} from '../../infra/index.ts';
+import { publicIps } from '../entities.ts';
+import { rangeView } from '../views.ts';
+
+export const createVlanIpRange = command({
+  name: 'createVlanIpRange',
+  about: 'Adds a range of public addresses to a zone.',
+  access: 'admin',
+  event: { type: 'VLAN.IP.RANGE.CREATE', text: 'creating a range of public addresses' },
+  params: {
+    zoneid: p.entity('the zone', zoneKind, 'use'),
+    physicalnetworkid: p.entity('the physical network; the one with public traffic when left out', physicalNetworkKind, 'use'),
+    vlan: p.string('the VLAN, or untagged', { match: /^(vlan:\/\/)?(untagged|\d{1,4})$/i }),
+    gateway: p.ip4('the gateway'),
+    netmask: p.ip4('the netmask'),
+    startip: p.ip4('the first address'),
+    endip: p.ip4('the last address; the first when left out'),
+    forvirtualnetwork: p.boolean('true for public addresses'),
+    forsystemvms: p.boolean('true if only system VMs take addresses from it'),
+  },
+  reply: reply.one(rangeView, 'vlan'),
+  run: (
+    { db },
+    {
+      zoneid: zone,
+      physicalnetworkid,
+      vlan = 'untagged',
+      gateway,
+      netmask,
+      startip,
+      endip = startip,
+      forvirtualnetwork = true,
+      forsystemvms = false,
+    },
+  ) =>
+    db.transact(async (tx) => {
+      if (!zone || !gateway || !netmask || !startip || !endip)
+        throw new CloudError('InvalidParameter', 'zoneid, gateway, netmask and startip are needed for a range of public addresses');
+      if (!forvirtualnetwork)
+        throw new CloudError('InvalidParameter', 'only ranges of public addresses can be created (forvirtualnetwork=true)');
+      const number = vlan.replace(/^vlan:\/\//i, '').toLowerCase();
+      if (number !== 'untagged')
+        throw new CloudError(
+          'InvalidParameter',
+          'public traffic on a tagged VLAN is not possible yet; bring it to the hosts untagged and use vlan=untagged',
+        );
+      const physical = physicalnetworkid ?? (await publicPhysicalNetwork(tx, zone.id));
+      checkRange({ gateway, netmask, startIp: startip, endIp: endip });
+      await tx.query('SELECT id FROM zone WHERE id = ? FOR UPDATE', [zone.id]);
+      const first = ip4ToNumber(startip);
+      const last = ip4ToNumber(endip);
+      for (const other of await tx.find(ipRanges, { where: { zoneId: zone.id, removedAt: IsNull() } })) {
+        if (ip4ToNumber(other.startIp) <= last && first <= ip4ToNumber(other.endIp)) {
+          throw new CloudError('InvalidParameter', `the range ${startip} to ${endip} overlaps ${other.startIp} to ${other.endIp}`);
+        }
+      }
+      const row = {
+        id: newId('ipRange'),
+        kind: 'public' as const,
+        zoneId: zone.id,
+        podId: null,
+        physicalNetworkId: physical.id,
+        vlan: number,
+        gateway,
+        netmask,
+        startIp: startip,
+        endIp: endip,
+        forSystemVms: forsystemvms,
+        createdAt: new Date(),
+        removedAt: null,
+      };
+      await tx.insert(ipRanges, row);
+      const rows = addressesBetween(startip, endip)
+        .filter((address) => address !== gateway)
+        .map((address) => ({
+          id: newId('publicIp'),
+          zoneId: zone.id,
+          physicalNetworkId: physical.id,
+          ipRangeId: row.id,
+          address,
+          addressNumber: ip4ToNumber(address),
+          state: 'Free' as const,
+          generation: 0,
+          accountId: null,
+          domainId: null,
+          networkId: null,
+          isSourceNat: false,
+          nicId: null,
+          allocatedAt: null,
+        }));
+      for (let i = 0; i < rows.length; i += 500) await tx.insert(publicIps, rows.slice(i, i + 500));
+      return row;
+    }),
+});
+
+async function publicPhysicalNetwork(tx: Tx, zoneId: Id<'zone'>) {
+  const ofZone = await tx.find(physicalNetworks, { where: { zoneId, removedAt: IsNull() } });
+  for (const physical of ofZone) {
+    if ((await tx.countBy(trafficTypes, { physicalNetworkId: physical.id, trafficType: 'Public', removedAt: IsNull() })) > 0)
+      return physical;
+  }
+  throw new CloudError('InvalidParameter', 'no physical network of the zone carries public traffic; add it with addTrafficType');
+}
+
+export const listVlanIpRanges = command({
+  name: 'listVlanIpRanges',
+  about: 'Lists ranges of public addresses.',
+  access: 'admin',
+  params: {
+    ...pageParams,
+    id: p.entity('the range of this id', ipRangeKind, 'list'),
+    zoneid: p.entity('ranges of this zone', zoneKind, 'list'),
+    podid: p.entity('ranges of this pod', podKind, 'list'),
+    physicalnetworkid: p.entity('ranges on this physical network', physicalNetworkKind, 'list'),
+    vlan: p.string('ranges of this VLAN'),
+    forvirtualnetwork: p.boolean('true for public addresses'),
+  },
+  reply: reply.list(rangeView),
+  run: (context, params) =>
+    list(context, params, {
+      from: 'ip_range t',
+      where: [
+        where.sql("t.removed_at IS NULL AND t.kind = 'public'"),
+        where.equal('t.id', params.id?.id),
+        where.equal('t.zone_id', params.zoneid?.id),
+        where.equal('t.pod_id', params.podid?.id),
+        where.equal('t.physical_network_id', params.physicalnetworkid?.id),
+        where.equal('t.vlan', params.vlan?.replace(/^vlan:\/\//i, '').toLowerCase()),
+        params.forvirtualnetwork === false ? where.sql('FALSE') : null,
+      ],
+      keyword: ['t.start_ip', 't.end_ip', 't.vlan'],
+      load: (ids) => context.db.read.find(ipRanges, { where: ids.map((id) => ({ id: id as never })) }),
+    }),
+});
+
+export const deleteVlanIpRange = command({
+  name: 'deleteVlanIpRange',
+  about: 'Removes a range of public addresses of which none is in use.',
+  access: 'admin',
+  event: { type: 'VLAN.IP.RANGE.DELETE', text: 'deleting a range of public addresses' },
+  params: { id: required(p.entity('the range', ipRangeKind, 'operate')) },
+  reply: reply.success(),
+  run: ({ db }, { id: range }) =>
+    db.transact(async (tx) => {
+      if (range.kind !== 'public') throw new CloudError('InvalidParameter', 'this is no range of public addresses');
+      await tx.query('SELECT id FROM public_ip WHERE ip_range_id = ? FOR UPDATE', [range.id]);
+      const used = await tx.query("SELECT address FROM public_ip WHERE ip_range_id = ? AND state <> 'Free' LIMIT 5", [range.id]);
+      if (used.length > 0)
+        throw new CloudError(
+          'InUse',
+          `addresses of the range are in use: ${used.map(({ address }: { address: string }) => address).join(', ')}`,
+        );
+      await tx.delete(publicIps, { ipRangeId: range.id });
+      await tx.update(ipRanges, { id: range.id }, { removedAt: new Date() });
+    }),
+});
