@@ -7,6 +7,7 @@ import type { Accelerator } from './hypervisors/libvirt/kvm-probe.ts';
 import { element, renderXml } from './hypervisors/libvirt/xml.ts';
 import { readLinks } from './networking/links.ts';
 import { controlBridge } from './networking/names.ts';
+import { nftFile } from './networking/nft.ts';
 import { attempt } from './processes.ts';
 import { kernelHasNfs } from './storage/network-filesystem/index.ts';
 import { version } from './version.ts';
@@ -65,12 +66,10 @@ export async function tryFeatures(): Promise<Record<string, boolean>> {
       await attempt('ip', ['link', 'delete', 'dev', bridge]);
     }
   };
-  const loads = async (family: 'bridge' | 'inet'): Promise<boolean> =>
-    (
-      await attempt('nft', ['--check', '-f', '-'], {
-        input: `table ${family} ${device} { chain c { type filter hook input priority 0; } }\n`,
-      })
-    ).code === 0;
+  const loads = async (family: 'bridge' | 'inet'): Promise<boolean> => {
+    const rules = `table ${family} ${device} { chain c { type filter hook input priority 0; policy accept; }; }\n`;
+    return (await nftFile(rules, ['--check'])).code === 0;
+  };
   const has = (path: string): Promise<boolean> =>
     access(path).then(
       () => true,

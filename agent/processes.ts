@@ -16,8 +16,10 @@ export interface RunOptions {
   signal?: AbortSignal;
 }
 export interface Outcome {
-  /** Exit code; -1 when the tool could not be started, was killed, or took too long. */
+  /** Exit code; -1 when the tool could not be started or ended by a signal. */
   code: number;
+  /** It took too long and was killed for that. */
+  late: boolean;
   stdout: string;
   stderr: string;
 }
@@ -36,8 +38,9 @@ export function attempt(file: string, args: readonly string[], { input, timeoutS
         ...(signal ? { signal } : {}),
       },
       (error, stdout, stderr) => {
-        if (!error) return resolve({ code: 0, stdout, stderr });
-        resolve({ code: typeof error.code === 'number' ? error.code : -1, stdout, stderr: stderr === '' ? error.message : stderr });
+        if (!error) return resolve({ code: 0, late: false, stdout, stderr });
+        const code = typeof error.code === 'number' ? error.code : -1;
+        resolve({ code, late: error.killed === true && !signal?.aborted, stdout, stderr: stderr === '' ? error.message : stderr });
       },
     );
     // A tool that ends without reading its input must not take the agent down with a broken pipe.

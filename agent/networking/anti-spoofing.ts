@@ -3,9 +3,11 @@
  * only and play neither DHCP server nor router; system VMs may use the control network for the relay and for answers, and never reach each
  * other over it.
  */
+import { CloudError } from '../../protocol/errors.ts';
 import type { Id } from '../../protocol/schema.ts';
-import { attempt, run } from '../processes.ts';
+import { attempt } from '../processes.ts';
 import { turns } from '../turns.ts';
+import { nftFile } from './nft.ts';
 
 export interface GuardedNic {
   readonly tap: string;
@@ -122,5 +124,7 @@ export function antiSpoofing(load: (ruleset: string) => Promise<void> = loadRule
 }
 
 const loadRuleset = async (ruleset: string): Promise<void> => {
-  await run('load the rules for its machines', 'nft', ['-f', '-'], { input: ruleset });
+  const { code, stderr } = await nftFile(ruleset);
+  if (code !== 0)
+    throw new CloudError('ResourceUnavailable', 'the host could not load the rules for its machines', { stderr: stderr.slice(0, 2000) });
 };

@@ -209,7 +209,7 @@ export const graphicsXml = (
     {
       type: 'vnc',
       port,
-      autoport: port === -1 ? 'yes' : 'no',
+      autoport: 'yes',
       listen: address,
       keymap: keyboard,
       passwd: vncPassword,

@@ -58,9 +58,9 @@ async function probe(): Promise<Accelerator> {
   if (!(await stat(DEVICE).catch(() => null))) return { accelerator: 'qemu', reason: `this host has no ${DEVICE}` };
   let outcome = await bootProbe('kvm', PROBE_SECONDS);
   // A busy moment must not decide over everything until the next boot.
-  if (!outcome.booted && outcome.code === -1) outcome = await bootProbe('kvm', PROBE_SECONDS);
+  if (!outcome.booted && outcome.late) outcome = await bootProbe('kvm', PROBE_SECONDS);
   if (outcome.booted) return { accelerator: 'kvm', reason: '' };
-  if (outcome.code === -1) return { accelerator: 'qemu', reason: `nothing boots through ${DEVICE} within ${PROBE_SECONDS} s` };
+  if (outcome.late) return { accelerator: 'qemu', reason: `nothing boots through ${DEVICE} within ${PROBE_SECONDS} s` };
   const said =
     outcome.stderr
       .replace(/^.*?: /, '')
