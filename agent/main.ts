@@ -71,6 +71,8 @@ function boundLog(path: string, log: Log): void {
 }
 
 async function main(configPath: string | undefined): Promise<void> {
+  // QEMU's account must be able to walk to the files it is given; what is private says so itself.
+  process.umask(0o022);
   const log = createLog('agent');
   process.on('uncaughtException', (err) => {
     log.fatal({ err }, 'the agent fails; it will be started again');
