@@ -1,6 +1,6 @@
 /** What the API shows of a row, declared once: from it come the reply, `listApis` and the reference pages. */
 
-export type FieldType = 'string' | 'integer' | 'long' | 'double' | 'boolean' | 'date' | 'list' | 'set' | 'map' | 'object';
+export type FieldType = 'string' | 'integer' | 'long' | 'short' | 'double' | 'boolean' | 'date' | 'list' | 'set' | 'map' | 'object';
 export interface Field<R> {
   readonly type: FieldType;
   readonly about: string;
@@ -31,6 +31,7 @@ export const f = {
   string: scalar<string>('string'),
   integer: scalar<number>('integer'),
   long: scalar<number>('long'),
+  short: scalar<number>('short'),
   double: scalar<number>('double'),
   boolean: scalar<boolean>('boolean'),
   date: scalar<Date>('date'),
