@@ -128,6 +128,7 @@ export function openAgentLink(options: AgentLinkOptions, timing: Partial<AgentLi
       attempt,
       discard: (late) => late.close(),
       sleep: (ms, signal) => wait(ms, undefined, { signal }).catch(() => {}),
+      now: () => performance.now(),
       random,
       onFailure: (server, error) => log.warn({ err: error, server }, 'no link'),
       failures,

@@ -14,8 +14,13 @@ export interface DoorLimits {
   readonly handshakesPerAddressMax: number;
   /** From accept to the end of the handshake. */
   readonly handshakeMs: number;
-  /** When others wait, a handshake older than this may be given up for them. */
+  /** When other addresses wait and there is no room at all, a handshake older than this may be given up for them. */
   readonly crowdedMs: number;
+  /**
+   * The same when only the address's own others wait. Longer, because a thousand agents that come back through one relay on a busy
+   * machine are slow and honest, and cutting them would make them begin again.
+   */
+  readonly crowdedAddressMs: number;
 }
 export const usualDoorLimits: DoorLimits = {
   silentMax: 8192,
@@ -24,6 +29,7 @@ export const usualDoorLimits: DoorLimits = {
   handshakesPerAddressMax: 64,
   handshakeMs: 10_000,
   crowdedMs: 1000,
+  crowdedAddressMs: 4000,
 };
 
 export type DoorRefusal = 'not-tls' | 'silent' | 'handshake';
@@ -113,23 +119,23 @@ export function openDoor({ limits, begin, onRefused }: DoorOptions): Door {
     return found;
   };
 
-  const makeRoom = (group: Set<Guest> | undefined): void => {
+  const makeRoom = (group: Set<Guest> | undefined, patienceMs: number): void => {
     const victim = first(group);
-    if (victim !== undefined && performance.now() - victim.begunAt > limits.crowdedMs) refuse(victim, 'handshake');
+    if (victim !== undefined && performance.now() - victim.begunAt > patienceMs) refuse(victim, 'handshake');
   };
   /** The next in line whose address has not its share of handshakes yet. */
   const nextInLine = (): Guest | undefined => {
     for (const [address, group] of queued) {
       const own = shaking.get(address);
       if ((own?.size ?? 0) < limits.handshakesPerAddressMax) return first(group);
-      makeRoom(own);
+      makeRoom(own, limits.crowdedAddressMs);
     }
     return undefined;
   };
 
   const pump = (): void => {
     pumping = false;
-    if (queued.size > 0 && shakingCount >= limits.handshakesMax) makeRoom(largest(shaking));
+    if (queued.size > 0 && shakingCount >= limits.handshakesMax) makeRoom(largest(shaking), limits.crowdedMs);
     for (let started = 0; started < HANDSHAKES_PER_TURN && shakingCount < limits.handshakesMax; started++) {
       const guest = nextInLine();
       if (guest === undefined) return;

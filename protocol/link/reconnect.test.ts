@@ -54,7 +54,7 @@ function randomOf(seed: number): () => number {
 type Downtime = 'refuses' | 'swallows' | 'stalls';
 
 test('SV-19 from any history an agent has a server within ten seconds after one is up', async () => {
-  for (let seed = 1; seed <= 60; seed++) {
+  for (let seed = 1; seed <= 200; seed++) {
     const random = randomOf(seed);
     const clock = simulatedClock();
     const servers = Array.from({ length: 1 + Math.floor(random() * 5) }, (_, index) => `server-${index}:8250`);
@@ -69,6 +69,7 @@ test('SV-19 from any history an agent has a server within ten seconds after one 
       failures: random() < 0.3 ? null : Math.floor(random() * 20),
       signal: ended.signal,
       sleep: clock.sleep,
+      now: clock.now,
       discard: () => {},
       onFailure: () => {},
       attempt: async (server, signal) => {
@@ -104,6 +105,7 @@ test('SV-19 attempts on a server that hangs are bounded in number, and closing e
     failures: 0,
     signal: ended.signal,
     sleep: clock.sleep,
+    now: clock.now,
     discard: () => {},
     onFailure: () => {},
     attempt: async (_server, signal) => {

@@ -1,13 +1,19 @@
 /**
- * Finds a server that answers. Whatever the history was, every server of the list is dialled again at least every
- * `DELAY_MAX_MS + ROUND_STAGGER_MAX_MS`, and an attempt that hangs (a power failure, a stopped process) never stands in the way of the
- * next one. So an agent is back within ten seconds of any server being back.
+ * Finds a server that answers. Whatever the history was, every server of the list is dialled again at least every nine seconds, and an
+ * attempt that hangs (a power failure, a stopped process) does not stand in the way of the next one. So an agent is back within ten
+ * seconds of any server being back.
  */
 export const DELAY_MIN_MS = 250;
 export const DELAY_MAX_MS = 3000;
 const STAGGER_MS = 1000;
-export const ROUND_STAGGER_MAX_MS = 2000;
-/** Attempts on one server at the same time; the oldest is given up for a newer one. A slow server so has about ten seconds. */
+const ROUND_STAGGER_MAX_MS = 2000;
+/**
+ * A server that has taken so long with an attempt gets a second one beside it. Earlier it would only add to the load of a server to
+ * which a thousand agents come back at once.
+ */
+const PATIENCE_MS = 6000;
+const HANGING_DELAY_MS = 1000;
+/** Attempts on one server at the same time; the oldest is given up for a newer one. */
 const ATTEMPTS_PER_SERVER_MAX = 3;
 
 export interface Dial<T> {
@@ -17,6 +23,8 @@ export interface Dial<T> {
   readonly discard: (late: T) => void;
   /** Ends early, without an error, when the signal aborts. */
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Milliseconds of a clock that only goes forward. */
+  readonly now: () => number;
   readonly random: () => number;
   readonly onFailure: (server: string, error: unknown) => void;
   /** Rounds that failed before; null for the very first connection, which does not wait. */
@@ -31,9 +39,11 @@ export const delayMs = (failures: number, random: () => number): number => {
 };
 
 export function dial<T>(options: Dial<T>): Promise<T> {
-  const { servers, attempt, discard, sleep, random, onFailure, signal } = options;
+  const { servers, attempt, discard, sleep, now, random, onFailure, signal } = options;
   const ended = new AbortController();
   const inFlight = new Map<string, AbortController[]>();
+  /** When the newest attempt on a server began, while that still hangs. */
+  const startedAt = new Map<string, number>();
 
   return new Promise<T>((resolve, reject) => {
     const stop = (): void => {
@@ -54,6 +64,7 @@ export function dial<T>(options: Dial<T>): Promise<T> {
       if (controllers.length >= ATTEMPTS_PER_SERVER_MAX) controllers.shift()?.abort();
       const controller = new AbortController();
       controllers.push(controller);
+      startedAt.set(server, now());
       try {
         const result = await attempt(server, controller.signal);
         if (ended.signal.aborted) return discard(result);
@@ -65,6 +76,7 @@ export function dial<T>(options: Dial<T>): Promise<T> {
       } catch (error) {
         const index = controllers.indexOf(controller);
         if (index >= 0) controllers.splice(index, 1);
+        if (index >= 0 && index === controllers.length) startedAt.delete(server);
         if (!ended.signal.aborted && !controller.signal.aborted) onFailure(server, error);
       }
     };
@@ -77,15 +89,14 @@ export function dial<T>(options: Dial<T>): Promise<T> {
       while (!ended.signal.aborted) {
         for (let index = 0; index < servers.length && !ended.signal.aborted; index++) {
           const server = servers[(first + index) % servers.length];
-          if (server === undefined) continue;
+          if (server === undefined || now() - (startedAt.get(server) ?? Number.NEGATIVE_INFINITY) < PATIENCE_MS) continue;
           const staggered = new AbortController();
           const over = sleep(staggerMs, AbortSignal.any([staggered.signal, ended.signal]));
           await Promise.race([start(server), over]);
           staggered.abort();
         }
-        // While an attempt still hangs, another one so soon would only add to the load of a server that is slow.
         const hanging = [...inFlight.values()].some((controllers) => controllers.length > 0);
-        await sleep(hanging ? DELAY_MAX_MS : delayMs(failures, random), ended.signal);
+        await sleep(hanging ? HANGING_DELAY_MS : delayMs(failures, random), ended.signal);
         failures += 1;
       }
     };
