@@ -3,7 +3,7 @@
  * sshd. The link comes first, because a system VM is Starting until management hears from it.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { CloudError } from '../protocol/errors.ts';
 import type { NicRole, SystemVmKind } from '../protocol/kinds.ts';
 import { type AgentLink, openAgentLink } from '../protocol/link/agent-link.ts';
@@ -77,6 +77,8 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
     return parsed;
   });
   const version = (await readFileOrNull(machine.versionFile))?.toString('utf8').split('\n')[0]?.trim().slice(0, 80) || 'unversioned';
+  // First of all, for whoever makes a private folder below it would make this one private, too, and daemons without root's rights read here.
+  await mkdir(machine.runFolder, { recursive: true, mode: 0o755 });
   const daemons = processes({ runFolder: machine.runFolder, log });
   const nic = (wanted: NicRole): BootNic | null => bootArguments.nics.find((candidate) => candidate.role === wanted) ?? null;
 
