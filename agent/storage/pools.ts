@@ -63,7 +63,8 @@ export function localPools({ hostId, stateDirectory, fetch, owner, inUse, log }:
   return {
     attach: (pool) =>
       inTurn.take(pool.id, async () => {
-        if (normalize(pool.path) !== pool.path.replace(/\/$/, '') || pool.path === '/') {
+        const plain = normalize(pool.path).replace(/\/$/, '');
+        if (plain === '' || plain !== pool.path.replace(/\/$/, '')) {
           throw new CloudError('InvalidParameter', 'the path of a storage pool must be plain, without . and ..');
         }
         const before = attached.get(pool.id);
