@@ -2,6 +2,7 @@
  * The list kernel: filters and scope select ids with one statement, a second counts them, and rows are loaded by id in a fixed number
  * of statements, so the cost of a page does not grow with the table's neighbours.
  */
+import { IsNull } from 'typeorm';
 import { CloudError } from '../../protocol/errors.ts';
 import type { Page } from './command.ts';
 import { type Context, isRootAdmin } from './context.ts';
@@ -131,7 +132,7 @@ export async function scopeFilters(
   const { caller } = context;
   if (account !== undefined) {
     const domainId = domainid?.id ?? caller.domainId;
-    const owner = await context.db.read.findOneBy(accounts, { name: account, domainId, removedAt: null as never });
+    const owner = await context.db.read.findOneBy(accounts, { name: account, domainId, removedAt: IsNull() });
     const allowed = owner && (isRootAdmin(caller) || caller.accountType === 'domainAdmin' || owner.id === caller.accountId);
     if (!allowed) throw new CloudError('InvalidParameter', `Unable to find account ${account} in the domain`);
     return [where.equal('t.account_id', owner.id)];
