@@ -1,6 +1,18 @@
 /** What the API shows of a row, declared once: from it come the reply, `listApis` and the reference pages. */
 
-export type FieldType = 'string' | 'integer' | 'long' | 'short' | 'double' | 'boolean' | 'date' | 'list' | 'set' | 'map' | 'object';
+export type FieldType =
+  | 'string'
+  | 'short'
+  | 'integer'
+  | 'long'
+  | 'short'
+  | 'double'
+  | 'boolean'
+  | 'date'
+  | 'list'
+  | 'set'
+  | 'map'
+  | 'object';
 export interface Field<R> {
   readonly type: FieldType;
   readonly about: string;

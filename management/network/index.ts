@@ -10,6 +10,7 @@ import { hostNetworksReconciler } from './host-networks.ts';
 import { networkSettings } from './settings.ts';
 
 export { compileRouter } from './compile.ts';
+export { createGuestNetwork } from './create.ts';
 export { guestMetadata, type NetworkRow, type NicRow, networks, nics, publicIps } from './entities.ts';
 export { hostNetworks } from './host-networks.ts';
 export { allocateGatewayNic, allocateGuestNic, allocateSystemNic, releaseNics, touchNetwork } from './nics.ts';

@@ -1,17 +1,12 @@
-import { IsNull } from 'typeorm';
 import { CloudError } from '../../../protocol/errors.ts';
-import { newId } from '../../../protocol/ids.ts';
 import { s } from '../../../protocol/schema.ts';
 import { ownerOf } from '../../account/index.ts';
 import { command, reply } from '../../core/command.ts';
 import { domainKind } from '../../core/list.ts';
 import { p, required } from '../../core/params.ts';
-import { guestDomainSuffix, physicalNetworkKind, physicalNetworks, zoneKind } from '../../infra/index.ts';
+import { physicalNetworkKind, zoneKind } from '../../infra/index.ts';
 import { networkOfferingKind } from '../../offering/index.ts';
-import { type NetworkRow, networks } from '../entities.ts';
-import { ensureSourceNat } from '../public-ips.ts';
-import { addressBlock } from '../rules.ts';
-import { guestMtu } from '../settings.ts';
+import { createGuestNetwork } from '../create.ts';
 import { loadNetworks, networkView } from '../views.ts';
 
 export const createNetwork = command({
@@ -36,7 +31,7 @@ export const createNetwork = command({
   },
   reply: reply.one(networkView),
   run: async (context, params) => {
-    const { db, settings } = context;
+    const { db } = context;
     const { name, zoneid: zone, networkofferingid: offering } = params;
     if (name.trim() === '') throw new CloudError('InvalidParameter', 'the name of the network is empty');
     if (offering.state !== 'Enabled') throw new CloudError('InvalidParameter', `the network offering ${offering.name} is not enabled`);
@@ -52,42 +47,22 @@ export const createNetwork = command({
     if (domain !== undefined && !s.hostName().safeParse(domain).success)
       throw new CloudError('InvalidParameter', `the network domain '${domain}' is not a DNS name`);
     const owner = await ownerOf(context, params);
-    const id = await db.transact(async (tx) => {
-      const physical =
-        params.physicalnetworkid ??
-        (await tx.findOne(physicalNetworks, { where: { zoneId: zone.id, state: 'Enabled', removedAt: IsNull() }, order: { id: 'ASC' } }));
-      if (!physical || physical.zoneId !== zone.id)
-        throw new CloudError('InvalidParameter', `the zone ${zone.name} has no enabled physical network for guests`);
-      const row: NetworkRow = {
-        id: newId('network'),
-        accountId: owner.accountId,
-        domainId: owner.domainId,
-        zoneId: zone.id,
-        physicalNetworkId: physical.id,
-        networkOfferingId: offering.id,
+    const { id } = await db.transact((tx) =>
+      createGuestNetwork(tx, context, {
+        ...owner,
+        zone,
+        offering,
+        physicalNetwork: params.physicalnetworkid,
         name,
-        displayText: params.displaytext ?? name,
-        guestType: 'Isolated',
-        state: 'Allocated',
-        generation: 0,
-        ...addressBlock(params, zone.guestCidr),
-        networkDomain: domain ?? zone.networkDomain ?? settings.get(guestDomainSuffix, { zone: zone.id }),
-        vni: null,
-        mtu: params.privatemtu ?? settings.get(guestMtu, { zone: zone.id }),
-        dns1: params.dns1 ?? null,
-        dns2: params.dns2 ?? null,
-        restartRequired: false,
-        configurationGeneration: 1,
-        appliedGeneration: 0,
-        idleSince: null,
-        createdAt: new Date(),
-        removedAt: null,
-      };
-      await tx.insert(networks, row);
-      // The address is the network's from the first day, so that it is the same after every return.
-      if (offering.services.SourceNat) await ensureSourceNat(tx, row);
-      return row.id;
-    });
+        displayText: params.displaytext,
+        gateway: params.gateway,
+        netmask: params.netmask,
+        networkDomain: domain,
+        dns1: params.dns1,
+        dns2: params.dns2,
+        mtu: params.privatemtu,
+      }),
+    );
     const [shown] = await loadNetworks(db, [id]);
     if (!shown) throw new CloudError('Internal', 'the network was not written');
     return shown;
