@@ -49,6 +49,10 @@ export async function openRelay({ address, port, targets, log, limits }: RelayOp
     // Nothing is dialled for a client that has not spoken, so half-open connections cost one socket here and none there.
     client.once('readable', () => {
       if (client.destroyed) return;
+      if (client.readableLength === 0) {
+        client.destroy();
+        return;
+      }
       void reach(targets(), connectSeconds).then((upstream) => {
         if (!upstream) {
           log.warn({ from }, 'the relay reaches no management server');
@@ -94,7 +98,8 @@ function join(client: Socket, upstream: Socket, idleSeconds: number): void {
 
 async function reach(targets: readonly string[], connectSeconds: number): Promise<Socket | null> {
   for (const target of targets) {
-    const socket = await dial(target, connectSeconds);
+    // A target that is no address is as good as one that does not answer.
+    const socket = await dial(target, connectSeconds).catch(() => null);
     if (socket) return socket;
   }
   return null;
