@@ -60,8 +60,11 @@ export interface Records extends AgentRecords {
 
 export async function openAgentRecords(db: Database, onChange: (peer: Peer) => void): Promise<Records> {
   const revoked = new Set<string>();
+  /** Agents that are removed: none of their certificates counts, those before a renewal neither. */
+  let removed = new Set<string>();
   const reload = async () => {
     for (const { serial } of await db.read.find(revokedCertificates)) revoked.add(serial);
+    removed = new Set((await db.read.find(agents, { where: { state: 'Removed' }, select: { id: true } })).map(({ id }) => id));
   };
   await reload();
   const timer = setInterval(() => void reload().catch(() => undefined), REVOKED_RELOAD_MS);
@@ -105,7 +108,7 @@ export async function openAgentRecords(db: Database, onChange: (peer: Peer) => v
         await tx.update(agents, { id }, { certificateSerial: serial, certificateExpiresAt: new Date(notAfter) });
       });
     },
-    isRevoked: async ({ serial }) => revoked.has(serial),
+    isRevoked: async ({ serial, id }) => revoked.has(serial) || removed.has(id),
     connected: (peer, { version, serverId, serial, notAfter }) =>
       change(peer, 'connect', (now) => ({
         version: version.slice(0, 80),

@@ -74,9 +74,9 @@ export function table<T>(
 }
 
 export interface DatabaseConfig {
-  readonly host?: string;
-  readonly port?: number;
-  readonly socketPath?: string;
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+  readonly socketPath?: string | undefined;
   readonly user: string;
   readonly password: string;
   readonly database: string;

@@ -3,7 +3,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 
 export interface Metrics {
   apiCall: (command: string, status: number, seconds: number) => void;
-  askDone: (message: string, outcome: 'answered' | 'refused' | 'failed', seconds: number) => void;
+  askDone: (message: string, outcome: string, seconds: number) => void;
   linkRefused: (reason: string) => void;
   /** A figure that is read when Prometheus asks. */
   gauge: (name: string, about: string, read: () => number) => void;

@@ -16,6 +16,8 @@ export interface ZoneRow {
   guestCidr: string;
   networkType: 'Advanced';
   allocationState: AllocationState;
+  /** The operator wants it Enabled as soon as it has all its parts. */
+  enableWhenReady: boolean;
   generation: number;
   localStorage: boolean;
   /** Details by name, such as enableSecondaryStorageVm. */
@@ -35,6 +37,7 @@ export const zones = table<ZoneRow>('zone', {
   guestCidr: column.word(),
   networkType: column.word(16),
   allocationState: column.word(16),
+  enableWhenReady: column.boolean(),
   generation: column.int(),
   localStorage: column.boolean(),
   details: column.json(),
@@ -48,8 +51,6 @@ export interface PodRow {
   name: string;
   gateway: string;
   netmask: string;
-  startIp: string;
-  endIp: string;
   allocationState: AllocationState;
   generation: number;
   createdAt: Date;
@@ -63,14 +64,34 @@ export const pods = table<PodRow>(
     name: column.string(),
     gateway: column.word(),
     netmask: column.word(),
-    startIp: column.word(),
-    endIp: column.word(),
     allocationState: column.word(16),
     generation: column.int(),
     createdAt: column.time(),
     removedAt: column.nullable(column.time()),
   },
   { indices: [['zoneId', 'removedAt']] },
+);
+
+/** Addresses of a pod's management network that system VMs may take; all ranges of a pod have its gateway and netmask. */
+export interface PodRangeRow {
+  id: Id<'podRange'>;
+  podId: Id<'pod'>;
+  zoneId: Id<'zone'>;
+  startIp: string;
+  endIp: string;
+  createdAt: Date;
+}
+export const podRanges = table<PodRangeRow>(
+  'pod_range',
+  {
+    id: column.key(),
+    podId: column.id(),
+    zoneId: column.id(),
+    startIp: column.word(),
+    endIp: column.word(),
+    createdAt: column.time(),
+  },
+  { indices: [['podId'], ['zoneId']] },
 );
 
 export const hypervisorNames = ['KVM', 'Simulator'] as const;
@@ -104,7 +125,12 @@ export const clusters = table<ClusterRow>(
     createdAt: column.time(),
     removedAt: column.nullable(column.time()),
   },
-  { indices: [['podId', 'removedAt'], ['zoneId', 'removedAt']] },
+  {
+    indices: [
+      ['podId', 'removedAt'],
+      ['zoneId', 'removedAt'],
+    ],
+  },
 );
 
 /** A host. Its link state is its row in `agent` (same id). */
@@ -118,11 +144,13 @@ export interface HostRow {
   /** Management address: VNC, VXLAN tunnels. */
   address: string;
   sshPort: number;
-  /** SHA-256 of the ssh host key seen when the host was added. */
+  /** SHA-256 of the ssh host key seen when the host was added, as ssh prints it; null for a simulated host. */
   sshHostKey: string | null;
   /** `http://sim/c0/h0` for a simulated one. */
   url: string;
   resourceState: HostResourceState;
+  /** What the operator wants when it has been added: false leaves it Disabled. */
+  enableWhenReady: boolean;
   generation: number;
   /** What the agent said at its last connection; null before the first. */
   description: HostDescription | null;
@@ -135,6 +163,7 @@ export interface HostRow {
   /** Of the networks document that was sent last. */
   networksGeneration: number;
   tags: string | null;
+  /** Details by name: `accelerator`, and `missingBridges` when bridges that the zone's traffic types name are not there. */
   details: Record<string, string>;
   createdAt: Date;
   removedAt: Date | null;
@@ -153,6 +182,7 @@ export const hosts = table<HostRow>(
     sshHostKey: column.nullable(column.word(128)),
     url: column.string(),
     resourceState: column.word(32),
+    enableWhenReady: column.boolean(),
     generation: column.int(),
     description: column.nullable(column.json()),
     cpuCount: column.int(),
@@ -166,7 +196,12 @@ export const hosts = table<HostRow>(
     createdAt: column.time(),
     removedAt: column.nullable(column.time()),
   },
-  { indices: [['clusterId', 'removedAt'], ['zoneId', 'removedAt']] },
+  {
+    indices: [
+      ['clusterId', 'removedAt'],
+      ['zoneId', 'removedAt'],
+    ],
+  },
 );
 
 export interface PhysicalNetworkRow {
@@ -234,6 +269,8 @@ export interface NetworkServiceProviderRow {
   state: AllocationState;
   generation: number;
   services: string[];
+  /** Its virtual routers may be made: configureVirtualRouterElement. */
+  configured: boolean;
   createdAt: Date;
   removedAt: Date | null;
 }
@@ -246,6 +283,7 @@ export const networkServiceProviders = table<NetworkServiceProviderRow>(
     state: column.word(16),
     generation: column.int(),
     services: column.json(),
+    configured: column.boolean(),
     createdAt: column.time(),
     removedAt: column.nullable(column.time()),
   },
@@ -320,6 +358,7 @@ export const privateAddresses = table<PrivateAddressRow>(
 export const infraTables = [
   zones,
   pods,
+  podRanges,
   clusters,
   hosts,
   physicalNetworks,

@@ -57,42 +57,6 @@ export const storagePools = table<StoragePoolRow>(
   },
 );
 
-/** Secondary storage. */
-export interface ImageStoreRow {
-  id: Id<'imageStore'>;
-  zoneId: Id<'zone'>;
-  name: string;
-  provider: 'NFS' | 'Directory';
-  url: string;
-  server: string | null;
-  path: string;
-  readOnly: boolean;
-  totalBytes: number | null;
-  usedBytes: number | null;
-  details: Record<string, string>;
-  createdAt: Date;
-  removedAt: Date | null;
-}
-export const imageStores = table<ImageStoreRow>(
-  'image_store',
-  {
-    id: column.key(),
-    zoneId: column.id(),
-    name: column.string(),
-    provider: column.word(32),
-    url: column.string(1000),
-    server: column.nullable(column.string()),
-    path: column.string(1000),
-    readOnly: column.boolean(),
-    totalBytes: column.nullable(column.bigint()),
-    usedBytes: column.nullable(column.bigint()),
-    details: column.json(),
-    createdAt: column.time(),
-    removedAt: column.nullable(column.time()),
-  },
-  { indices: [['zoneId', 'removedAt']] },
-);
-
 export interface VolumeRow {
   id: Id<'volume'>;
   accountId: Id<'account'>;
@@ -167,4 +131,4 @@ export const imageCopies = table<ImageCopyRow>(
   },
   { uniques: [['poolId', 'templateId']], indices: [['templateId']] },
 );
-export const storageTables = [storagePools, imageStores, volumes, imageCopies];
+export const storageTables = [storagePools, volumes, imageCopies];

@@ -22,7 +22,7 @@ export interface TemplateRow {
   id: Id<'template'>;
   accountId: Id<'account'>;
   domainId: Id<'domain'>;
-  /** Null: in every zone. */
+  /** Null: in every zone, those to come too. Otherwise the first zone it was registered for; its stored images tell all of them. */
   zoneId: Id<'zone'> | null;
   name: string;
   displayText: string;
@@ -88,6 +88,42 @@ export const templates = table<TemplateRow>(
   },
 );
 
+/** Secondary storage: where templates and ISOs rest. */
+export interface ImageStoreRow {
+  id: Id<'imageStore'>;
+  zoneId: Id<'zone'>;
+  name: string;
+  provider: 'NFS' | 'Directory';
+  url: string;
+  server: string | null;
+  path: string;
+  readOnly: boolean;
+  totalBytes: number | null;
+  usedBytes: number | null;
+  details: Record<string, string>;
+  createdAt: Date;
+  removedAt: Date | null;
+}
+export const imageStores = table<ImageStoreRow>(
+  'image_store',
+  {
+    id: column.key(),
+    zoneId: column.id(),
+    name: column.string(),
+    provider: column.word(32),
+    url: column.string(1000),
+    server: column.nullable(column.string()),
+    path: column.string(1000),
+    readOnly: column.boolean(),
+    totalBytes: column.nullable(column.bigint()),
+    usedBytes: column.nullable(column.bigint()),
+    details: column.json(),
+    createdAt: column.time(),
+    removedAt: column.nullable(column.time()),
+  },
+  { indices: [['zoneId', 'removedAt']] },
+);
+
 /**
  * A template in a zone, on one of its secondary stores (`storeId` null: served by the management servers themselves, as the system VM
  * template is).
@@ -135,4 +171,15 @@ export const storedImages = table<StoredImageRow>(
     ],
   },
 );
-export const templateTables = [osTypes, templates, storedImages];
+
+/** An account that may use a template of another's. */
+export interface TemplateGrantRow {
+  templateId: Id<'template'>;
+  accountId: Id<'account'>;
+}
+export const templateGrants = table<TemplateGrantRow>(
+  'template_grant',
+  { templateId: column.key(), accountId: column.key() },
+  { indices: [['accountId']] },
+);
+export const templateTables = [osTypes, templates, imageStores, storedImages, templateGrants];

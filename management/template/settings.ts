@@ -6,4 +6,9 @@ export const imageSizeMaxGib = setting.integer('max.template.iso.size', 50, {
   category: 'Secondary Storage',
   about: 'Largest template or ISO, in GiB.',
 });
-export const templateSettings = [imageSizeMaxGib];
+export const publicByUsers = setting.boolean('allow.public.user.templates', true, {
+  scopes: ['global', 'domain', 'account'],
+  category: 'Advanced',
+  about: 'Whether accounts that are not root admins may make their templates and ISOs public.',
+});
+export const templateSettings = [imageSizeMaxGib, publicByUsers];
