@@ -69,7 +69,8 @@ export async function bootOf(services: Services, id: Id<'machine'>): Promise<Mac
 /** The files a host needs before it can boot one; null where hosts are simulated. */
 export async function bootFiles({ db, config }: Services, id: Id<'machine'>) {
   const { hypervisor } = await db.read.findOneByOrFail(machines, { id });
-  if (hypervisor === 'Simulator') return { files: [] };
+  // Nothing is fetched from there: a simulated host only notes the names.
+  if (hypervisor === 'Simulator') return { files: Object.values(SIMULATED).map((name) => ({ name, url: 'https://simulated.invalid/', sha256: '0'.repeat(64) })) };
   const template = await mustHaveTemplate(config);
   const names = bootFileNames(template);
   const file = (name: string, sha256: string) => ({ name, url: `https://${config.advertise[0]}/files/${name}`, sha256 });

@@ -1,0 +1,117 @@
+/** A system VM that exists in memory only: it joins with the token of its boot arguments and keeps its kind's messages' promises. */
+import { createHash } from 'node:crypto';
+import type { SystemVmKindName } from '../../protocol/kinds.ts';
+import { type AgentLink, openAgentLink } from '../../protocol/link/agent-link.ts';
+import { memoryIdentityStore } from '../../protocol/link/identity.ts';
+import { createLog } from '../../protocol/log.ts';
+import { type Handler, on } from '../../protocol/message.ts';
+import type { Beat } from '../../protocol/messages/beat.ts';
+import { ApplyConsoleProxy, CloseConsole, ListConsoles, OpenConsole } from '../../protocol/messages/console.ts';
+import { ApplySecondaryStorage, DownloadImage, MeasureStore, RemoveStoredImage } from '../../protocol/messages/image.ts';
+import { ApplyRouter, ReadRouter, type RouterConfiguration } from '../../protocol/messages/router.ts';
+import { ApplyAuthorizedKeys, DescribeSystemVm } from '../../protocol/messages/systemvm.ts';
+import type { MachineSpec } from '../../protocol/messages/machine.ts';
+import { parseBootArguments } from '../../systemvm/bootargs.ts';
+
+const GIB = 2 ** 30;
+
+export interface SimulatedSystemVm {
+  readonly kind: SystemVmKindName;
+  readonly id: string;
+  /** What the router was told last; null before, and for other kinds. */
+  readonly configuration: () => RouterConfiguration | null;
+  readonly link: AgentLink;
+}
+
+interface Role {
+  readonly handlers: readonly Handler[];
+  readonly beat: () => Promise<Beat>;
+  readonly configuration?: () => RouterConfiguration | null;
+}
+
+export function startSimulatedSystemVm(spec: MachineSpec, server: string, { downloadMs = 0 }: { downloadMs?: number } = {}): SimulatedSystemVm {
+  if (spec.boot.kind !== 'direct') throw new TypeError('a system VM boots its kernel directly');
+  const boot = parseBootArguments(spec.boot.arguments);
+  const role = roles[boot.kind](downloadMs);
+  const link = openAgentLink({
+    kind: boot.kind,
+    id: boot.id,
+    servers: [server],
+    join: { token: boot.token.reveal(), caSha256: boot.caSha256 },
+    store: memoryIdentityStore(),
+    version: 'simulated',
+    handlers: [
+      on(DescribeSystemVm, async () => ({ version: 'simulated', operatingSystem: 'simulated', kernel: 'simulated', node: process.version, residentMib: 1, stages: [] })),
+      on(ApplyAuthorizedKeys, async () => ({})),
+      ...role.handlers,
+    ],
+    beat: role.beat,
+    log: createLog(boot.name, { level: 'silent' }),
+  });
+  return { kind: boot.kind, id: boot.id, link, configuration: role.configuration ?? (() => null) };
+}
+
+const roles: Record<SystemVmKindName, (downloadMs: number) => Role> = {
+  'console-proxy': () => {
+    const sessions = new Map<string, { expiresAt: number; ended: boolean }>();
+    return {
+      beat: async () => ({ consoleProxy: { sessions: 0 } }),
+      handlers: [
+        on(ApplyConsoleProxy, async ({ generation }) => ({ generation })),
+        on(OpenConsole, async ({ sessionId, expiresAt }) => {
+          sessions.set(sessionId, { expiresAt, ended: false });
+          return {};
+        }),
+        on(CloseConsole, async ({ sessionId }) => {
+          const session = sessions.get(sessionId);
+          if (session) session.ended = true;
+          return {};
+        }),
+        on(ListConsoles, async () => ({
+          sessions: [...sessions].map(([sessionId, { expiresAt, ended }]) => ({
+            sessionId: sessionId as never,
+            state: ended ? ('Ended' as const) : expiresAt < Date.now() ? ('Expired' as const) : ('Waiting' as const),
+            clientAddress: null,
+            acquiredAt: null,
+            endedAt: null,
+          })),
+        })),
+      ],
+    };
+  },
+  'secondary-storage': (downloadMs) => {
+    const images = new Map<string, string>();
+    return {
+      beat: async () => ({ secondaryStorage: { activeCommands: 0, downloads: [] } }),
+      handlers: [
+        on(ApplySecondaryStorage, async ({ generation }) => ({ generation })),
+        on(DownloadImage, async ({ imageId, url }) => {
+          await new Promise((resolve) => setTimeout(resolve, downloadMs));
+          const sha256 = createHash('sha256').update(url).digest('hex');
+          images.set(imageId, sha256);
+          return { downloadedBytes: GIB / 4, sizeBytes: GIB / 4, virtualSizeBytes: GIB, sha256, checksum: `{SHA-512}${createHash('sha512').update(url).digest('hex')}` };
+        }),
+        on(RemoveStoredImage, async ({ imageId }) => {
+          images.delete(imageId);
+          return {};
+        }),
+        on(MeasureStore, async () => ({ totalBytes: 1000 * GIB, usedBytes: (images.size * GIB) / 4 })),
+      ],
+    };
+  },
+  router: () => {
+    let applied: RouterConfiguration | null = null;
+    return {
+      beat: async () => ({ router: { generation: applied?.generation ?? 0, drift: [] } }),
+      configuration: () => applied,
+      handlers: [
+        on(ApplyRouter, async (wanted) => {
+          const newer = !applied || wanted.generation >= applied.generation;
+          if (newer) applied = wanted;
+          return { generation: applied?.generation ?? wanted.generation, changedFiles: newer ? 1 : 0 };
+        }),
+        on(ReadRouter, async () => ({ generation: applied?.generation ?? 0, fingerprint: '', drift: [], services: {}, passwordsSaved: {} })),
+      ],
+    };
+  },
+};
