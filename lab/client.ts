@@ -1,5 +1,5 @@
 /** A client of the query API as others write them: signs, sends, waits for jobs. */
-import { sign, stringToSign } from '../../management/core/auth/signature.ts';
+import { sign, stringToSign } from '../management/core/auth/signature.ts';
 
 export type Params = Readonly<Record<string, string | number | boolean | undefined>>;
 // The replies of a public API: tests look into them as any client would.
