@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { CloudError } from '../../protocol/errors.ts';
+import type { CloudError } from '../../protocol/errors.ts';
 import { refused } from './problem.ts';
 
 const BLOCK_BYTES = 1024 * 1024;
@@ -23,6 +23,8 @@ export async function unpack(path: string, sizeBytesMax: number, signal: AbortSi
   const unpacked = await open(unpackedPath, 'w', 0o600);
   const zeros = Buffer.alloc(BLOCK_BYTES);
   let sizeBytes = 0;
+  // The pipeline would report its own end instead.
+  let problem: CloudError | null = null;
   try {
     await pipeline(
       createReadStream(path, { highWaterMark: BLOCK_BYTES }),
@@ -30,8 +32,10 @@ export async function unpack(path: string, sizeBytesMax: number, signal: AbortSi
       async (pieces) => {
         for await (const piece of pieces) {
           const chunk: Buffer = piece;
-          if (sizeBytes + chunk.length > sizeBytesMax)
-            throw refused(`the unpacked file has more than the ${sizeBytesMax} bytes that are allowed`);
+          if (sizeBytes + chunk.length > sizeBytesMax) {
+            problem = refused(`the unpacked file has more than the ${sizeBytesMax} bytes that are allowed`);
+            throw problem;
+          }
           // A hole reads as zeros.
           if (!chunk.equals(zeros.subarray(0, chunk.length))) {
             let written = 0;
@@ -46,7 +50,7 @@ export async function unpack(path: string, sizeBytesMax: number, signal: AbortSi
     await unpacked.truncate(sizeBytes);
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof CloudError) throw error;
+    if (problem !== null) throw problem;
     const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
     if (code.startsWith('Z_')) throw refused('the file is damaged gzip');
     throw error;
