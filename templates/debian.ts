@@ -35,6 +35,7 @@ export interface RootOptions {
   readonly directory: string;
   readonly release: string;
   readonly packages: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
   readonly onProgress: OnProgress;
 }
 
@@ -49,7 +50,7 @@ const MILESTONES: readonly (readonly [RegExp, number, string])[] = [
 ];
 
 /** Installs `packages` of Debian's `release` into a new directory. */
-export async function makeRoot({ directory, release, packages, onProgress }: RootOptions): Promise<void> {
+export async function makeRoot({ directory, release, packages, environment = buildEnvironment, onProgress }: RootOptions): Promise<void> {
   const [sources, options] = await Promise.all([debianSourceLines(release), aptOptions()]);
   const dpkgOptions = [...EXCLUDED.map((path) => `path-exclude=${path}`), ...KEPT.map((path) => `path-include=${path}`)];
   await run(
@@ -68,7 +69,7 @@ export async function makeRoot({ directory, release, packages, onProgress }: Roo
     ],
     {
       timeoutSeconds: 1800,
-      environment: buildEnvironment,
+      environment,
       onLine: (line) => {
         const milestone = MILESTONES.find(([pattern]) => pattern.test(line));
         if (milestone) onProgress({ fraction: milestone[1], step: milestone[2] });

@@ -8,10 +8,11 @@ import { parse, s } from '../../protocol/schema.ts';
 import { fileSha256, type OnProgress } from '../debian.ts';
 import { builtOnce, recipeHash } from '../recipe.ts';
 import { run } from '../run.ts';
+import { debianGuest } from './debian-guest.ts';
 import type { GuestRecipe } from './recipe.ts';
 import { tinyGuest } from './tiny.ts';
 
-export const guestNames = ['tiny'] as const;
+export const guestNames = ['tiny', 'debian'] as const;
 export type GuestName = (typeof guestNames)[number];
 
 interface CatalogueEntry {
@@ -32,6 +33,13 @@ export const catalogue: Readonly<Record<GuestName, CatalogueEntry>> = {
     displayText: 'Tiny Linux (Debian kernel, busybox): DHCP, ssh, user data and password, ready in seconds',
     osType: 'Other Linux (64-bit)',
     memoryMib: 128,
+  },
+  debian: {
+    recipe: debianGuest,
+    displayName: 'Debian 13',
+    displayText: 'Debian GNU/Linux 13 (trixie) with cloud-init',
+    osType: 'Debian GNU/Linux 13 (64-bit)',
+    memoryMib: 512,
   },
 };
 
