@@ -14,10 +14,10 @@ const imageKindOf = (noun: string, kind: TemplateRow['kind'] | null): EntityKind
       use !== 'operate' && (isPublic || (await db.read.existsBy(templateGrants, { templateId: id, accountId: caller.accountId }))),
   });
 
-export const templateKind = imageKindOf('template', 'template');
+/** A template or an ISO: machines are made of either. */
+export const templateKind = imageKindOf('template', null);
+export const diskTemplateKind = imageKindOf('template', 'template');
 export const isoKind = imageKindOf('ISO', 'iso');
-/** A template or an ISO, where a command takes either. */
-export const templateOrIsoKind = imageKindOf('template', null);
 
 export const osTypeKind = entityKind<OsTypeRow>({
   noun: 'OS type',

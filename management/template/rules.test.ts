@@ -18,7 +18,15 @@ test('checksums have the length of their algorithm', () => {
   assert.equal(checkChecksum(` ${'A'.repeat(32)}`), 'A'.repeat(32));
   assert.equal(checkChecksum(`{SHA-512}${'0'.repeat(128)}`), `{SHA-512}${'0'.repeat(128)}`);
   assert.equal(checkChecksum(`{sha256}${'0'.repeat(64)}`), `{sha256}${'0'.repeat(64)}`);
-  for (const bad of ['', 'a', 'g'.repeat(32), '0'.repeat(33), `{SHA-256}${'0'.repeat(40)}`, `{CRC}${'0'.repeat(32)}`, `{SHA-256${'0'.repeat(64)}`])
+  for (const bad of [
+    '',
+    'a',
+    'g'.repeat(32),
+    '0'.repeat(33),
+    `{SHA-256}${'0'.repeat(40)}`,
+    `{CRC}${'0'.repeat(32)}`,
+    `{SHA-256${'0'.repeat(64)}`,
+  ])
     assert.throws(() => checkChecksum(bad), { code: 'InvalidParameter' }, bad);
 });
 

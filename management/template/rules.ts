@@ -9,7 +9,8 @@ const URL_LENGTH_MAX = 2048;
 export function checkUrl(text: string): string {
   const trimmed = text.trim();
   if (trimmed.length > URL_LENGTH_MAX) throw new CloudError('InvalidParameter', `the URL is longer than ${URL_LENGTH_MAX} characters`);
-  if (!URL.canParse(trimmed)) throw new CloudError('InvalidParameter', 'the URL is not one; give it as http://host/path or https://host/path');
+  if (!URL.canParse(trimmed))
+    throw new CloudError('InvalidParameter', 'the URL is not one; give it as http://host/path or https://host/path');
   const { protocol, username, password, hostname, href } = new URL(trimmed);
   if (protocol !== 'http:' && protocol !== 'https:')
     throw new CloudError('InvalidParameter', `templates and ISOs are fetched by http and https only, not by ${protocol.slice(0, 20)}`);

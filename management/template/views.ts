@@ -1,6 +1,6 @@
 import { In } from 'typeorm';
-import type { Caller } from '../core/context.ts';
-import { isRootAdmin } from '../core/context.ts';
+import { shownPath } from '../account/index.ts';
+import { type Caller, isRootAdmin } from '../core/context.ts';
 import type { Database } from '../core/db.ts';
 import { type Fields, f, view } from '../core/view.ts';
 import { type OsTypeRow, type StoredImageRow, storedImages, type TemplateRow, templates } from './entities.ts';
@@ -50,7 +50,10 @@ const fields: Fields<TemplateShown> = {
   format: f.string('the format of the file that was registered', ({ template }) => template.format),
   bootable: f.boolean('true if machines can boot it', ({ template }) => template.bootable),
   requireshvm: f.boolean('true if it needs full virtualization', ({ template }) => template.requiresHvm),
-  isdynamicallyscalable: f.boolean('true if machines made of it can be scaled while they run', ({ template }) => template.dynamicallyScalable),
+  isdynamicallyscalable: f.boolean(
+    'true if machines made of it can be scaled while they run',
+    ({ template }) => template.dynamicallyScalable,
+  ),
   directdownload: f.boolean('true if hosts fetch it themselves', () => false),
   deployasis: f.boolean('true if it brings its own machine description', () => false),
   hypervisor: f.string('the hypervisor it is for', ({ template }) => template.hypervisor),
@@ -67,7 +70,7 @@ const fields: Fields<TemplateShown> = {
   account: f.string('the account it belongs to', ({ accountName }) => accountName),
   domainid: f.string('the id of the domain it belongs to', ({ template }) => template.domainId),
   domain: f.string('the domain it belongs to', ({ domainName }) => domainName),
-  domainpath: f.string('path of that domain', ({ domainPath }) => `ROOT${domainPath.replace(/\/$/, '')}`),
+  domainpath: f.string('path of that domain', ({ domainPath }) => shownPath(domainPath)),
   zoneid: f.string('the zone', ({ image, inZone }) => (inZone ? image?.zoneId : null)),
   zonename: f.string('the name of the zone', ({ zoneName, inZone }) => (inZone ? zoneName : null)),
   status: f.string('how far it is, or what went wrong', ({ image }) => (image ? statusText(image) : null)),
@@ -80,7 +83,11 @@ export const isoView = view<TemplateShown>('TemplateResponse', 'iso', fields);
 
 type Wanted = { readonly imageIds: readonly string[] } | { readonly templateIds: readonly string[] };
 /** By ids of stored images: templates in their zones, under those ids. By ids of templates: under their own, in one of their zones. */
-export async function loadTemplates({ rows, read }: Pick<Database, 'rows' | 'read'>, wanted: Wanted, caller: Caller): Promise<TemplateShown[]> {
+export async function loadTemplates(
+  { rows, read }: Pick<Database, 'rows' | 'read'>,
+  wanted: Wanted,
+  caller: Caller,
+): Promise<TemplateShown[]> {
   const [column, ids] = 'imageIds' in wanted ? ['si.id', wanted.imageIds] : ['te.id', wanted.templateIds];
   if (ids.length === 0) return [];
   const found = await rows<About & { templateId: string; imageId: string | null }>(

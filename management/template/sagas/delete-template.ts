@@ -5,23 +5,29 @@ import { s } from '../../../protocol/schema.ts';
 import { downloadStates } from '../../../protocol/states/template.ts';
 import { lock, move } from '../../core/db.ts';
 import { saga } from '../../core/saga.ts';
-import { storedImages, templates } from '../entities.ts';
+import { storedImages, templateGrants, templates } from '../entities.ts';
 
 const WAIT_SECONDS = 600;
 
-/** Removes a template from its stores. Copies on primary storage go when nothing is based on them any more. */
+/**
+ * Removes a template from its stores, or from those of one zone. When it is in no zone any more it is gone. Copies on primary storage
+ * go when nothing is based on them any more.
+ */
 export const deleteTemplateSaga = saga({
   name: 'template.delete',
   version: 1,
-  input: s.object({ templateId: s.id('template') }),
-  run: async (run, { templateId }) => {
+  input: s.object({ templateId: s.id('template'), zoneId: s.nullable(s.id('zone')) }),
+  run: async (run, { templateId, zoneId: onlyZoneId }) => {
     const images = await run.step('going', async (tx) => {
-      await tx.update(templates, { id: templateId }, { state: 'Inactive' });
-      return (await tx.find(storedImages, { where: { templateId, removedAt: IsNull() } })).map(({ id, storeId, zoneId }) => ({
-        id,
-        storeId,
-        zoneId,
-      }));
+      const template = await lock(tx, templates, { id: templateId });
+      const all = await tx.find(storedImages, { where: { templateId, removedAt: IsNull() }, order: { id: 'ASC' } });
+      const going = all.filter(({ zoneId }) => onlyZoneId === null || zoneId === onlyZoneId);
+      const [staying] = all.filter(({ zoneId }) => onlyZoneId !== null && zoneId !== onlyZoneId);
+      if (!staying) await tx.update(templates, { id: templateId }, { state: 'Inactive' });
+      // One that leaves a zone is no longer for every zone, or it would be brought back.
+      else if (template && (template.zoneId === null || template.zoneId === onlyZoneId))
+        await tx.update(templates, { id: templateId }, { zoneId: staying.zoneId });
+      return going.map(({ id, storeId, zoneId }) => ({ id, storeId, zoneId }));
     });
     for (const { id, storeId, zoneId } of images) {
       await run.step(`abandon ${id}`, async (tx) => {
@@ -45,7 +51,10 @@ export const deleteTemplateSaga = saga({
       });
     }
     await run.step('gone', async (tx, { wake }) => {
-      await tx.update(templates, { id: templateId }, { removedAt: new Date() });
+      await lock(tx, templates, { id: templateId });
+      if ((await tx.countBy(storedImages, { templateId, removedAt: IsNull() })) > 0) return null;
+      await tx.update(templates, { id: templateId }, { state: 'Inactive', removedAt: new Date() });
+      await tx.delete(templateGrants, { templateId });
       wake('imageCopy');
       return null;
     });

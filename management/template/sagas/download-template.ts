@@ -1,7 +1,7 @@
 import { CloudError } from '../../../protocol/errors.ts';
 import { call } from '../../../protocol/message.ts';
 import { DownloadImage } from '../../../protocol/messages/image.ts';
-import type { Infer } from '../../../protocol/schema.ts';
+import type { Id, Infer } from '../../../protocol/schema.ts';
 import { s } from '../../../protocol/schema.ts';
 import { downloadStates } from '../../../protocol/states/template.ts';
 import { lock, move } from '../../core/db.ts';
@@ -22,7 +22,8 @@ export const downloadTemplateSaga = saga({
   run: async (run, { storedImageId }) => {
     const plan = await run.step('start', async (tx, { settings }) => {
       const image = await lock(tx, storedImages, { id: storedImageId });
-      if (!image || image.removedAt || image.state === 'DOWNLOADED') return null;
+      // Deleted before it began, or brought already.
+      if (!image || image.removedAt || !downloadStates.can(image.state, 'start')) return null;
       const template = await tx.findOneByOrFail(templates, { id: image.templateId });
       if (!image.storeId || !template.url) throw new CloudError('Internal', 'the template has no store or no URL');
       await move(tx, storedImages, downloadStates, image, 'start', { percent: 0, error: null, updatedAt: new Date() });
@@ -40,7 +41,8 @@ export const downloadTemplateSaga = saga({
     });
     if (!plan) return null;
     try {
-      const found = await download(run, plan);
+      const found = await download(run, storedImageId, plan);
+      if (!found) return null;
       await run.step('ready', async (tx, { wake }) => {
         const image = await lock(tx, storedImages, { id: storedImageId });
         if (image?.state !== 'DOWNLOAD_IN_PROGRESS') return null;
@@ -75,12 +77,25 @@ export const downloadTemplateSaga = saga({
 
 type Ask = Infer<typeof DownloadImage.ask>;
 
-/** A secondary storage VM that goes away is no reason to give up: its successor goes on where it was. */
-async function download(run: Run, { zoneId, ask }: { zoneId: string; ask: unknown }): Promise<Infer<typeof DownloadImage.answer>> {
+/**
+ * A secondary storage VM that goes away is no reason to give up: its successor goes on where it was. Null when the template was deleted
+ * meanwhile.
+ */
+async function download(
+  run: Run,
+  storedImageId: Id<'storedImage'>,
+  { zoneId, ask }: { zoneId: Id<'zone'>; ask: Ask },
+): Promise<Infer<typeof DownloadImage.answer> | null> {
   for (let attempt = 0; ; attempt++) {
+    // Asked again, a secondary storage VM would bring back what another has just removed.
+    const isWanted = await run.step(
+      `wanted ${attempt}`,
+      async (tx) => (await tx.findOneBy(storedImages, { id: storedImageId }))?.state === 'DOWNLOAD_IN_PROGRESS',
+    );
+    if (!isWanted) return null;
     try {
       return await run.part(`try ${attempt}`, (part) =>
-        part.ask('download', { any: 'secondary-storage', zoneId: zoneId as never }, call(DownloadImage, ask as Ask), undefined, {
+        part.ask('download', { any: 'secondary-storage', zoneId }, call(DownloadImage, ask), undefined, {
           linkGraceSeconds: WAIT_SECONDS,
         }),
       );
