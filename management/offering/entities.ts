@@ -147,4 +147,14 @@ export const networkOfferings = table<NetworkOfferingRow>('network_offering', {
   createdAt: column.time(),
   removedAt: column.nullable(column.time()),
 });
-export const offeringTables = [serviceOfferings, diskOfferings, networkOfferings];
+
+/** Domains whose accounts may use an offering, also those below them; an offering without any is for everybody. */
+export interface OfferingDomainRow {
+  offeringId: string;
+  domainId: Id<'domain'>;
+}
+export const offeringDomains = table<OfferingDomainRow>('offering_domain', {
+  offeringId: column.key(),
+  domainId: column.primary(column.id()),
+});
+export const offeringTables = [serviceOfferings, diskOfferings, networkOfferings, offeringDomains];
