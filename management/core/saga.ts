@@ -54,7 +54,8 @@ export interface Saga<I, O> {
   readonly input: Schema<I>;
   readonly run: (run: Run, input: I) => Promise<O>;
   /** What the API shows as jobresult: one key with an object, made from the outcome when the job ends. Left out: plain success. */
-  readonly result?: (context: StepContext, outcome: O, input: I) => Promise<Record<string, unknown>>;
+  // Declared as a method, so that a saga with any outcome can be started by who does not care for it.
+  result?(context: StepContext, outcome: O, input: I): Promise<Record<string, unknown>>;
 }
 export const saga = <I, O>(definition: Saga<I, O>): Saga<I, O> => definition;
 export type AnySaga = Saga<never, unknown>;
