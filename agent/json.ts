@@ -1,5 +1,5 @@
 /** JSON at the agent's edges: files it wrote itself and the output of tools. Nothing else in the agent parses JSON. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { CloudError } from '../protocol/errors.ts';
 import { parse, type Schema } from '../protocol/schema.ts';
 

@@ -1,5 +1,5 @@
 /** Reads and changes the host's network devices by `ip` and `bridge`, always many at once through their batch mode. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { known, parseJson } from '../json.ts';
 import { attempt, run } from '../processes.ts';
 

@@ -5,8 +5,8 @@ import { CloudError } from '../../../protocol/errors.ts';
 import { splitAddress } from '../../../protocol/link/address.ts';
 import type { LinkIdentity } from '../../../protocol/link/identity.ts';
 import type { Log } from '../../../protocol/log.ts';
+import { ConfigureHost } from '../../../protocol/messages/host.ts';
 import type { MachineSpec } from '../../../protocol/messages/machine.ts';
-import { s } from '../../../protocol/schema.ts';
 import { bootFiles } from '../../boot-files.ts';
 import type { AgentConfig } from '../../config.ts';
 import { describeHost, tryCpuShares } from '../../description.ts';
@@ -36,11 +36,6 @@ export interface LibvirtHostOptions {
 
 const RELAY_PORT = 8250;
 const TIDY_MILLISECONDS = 60_000;
-const Configuration = s.object({
-  controlAddress: s.string({ max: 18, match: /^\d{1,3}(\.\d{1,3}){3}\/\d{1,2}$/ }),
-  relayTargets: s.list(s.string({ max: 260 }), { max: 16 }),
-  vncListenAddress: s.ip4(),
-});
 
 export async function libvirtHost({ config, identity, log }: LibvirtHostOptions): Promise<Host> {
   const { id: hostId, stateDirectory } = config;
@@ -56,7 +51,7 @@ export async function libvirtHost({ config, identity, log }: LibvirtHostOptions)
   const fetch = fetchFrom(identity);
   const boot = bootFiles(join(stateDirectory, 'boot'), fetch);
   const serial = serialLogs(join(stateDirectory, 'serial'));
-  const configurationFile = stateFile(join(stateDirectory, 'configuration.json'), Configuration);
+  const configurationFile = stateFile(join(stateDirectory, 'configuration.json'), ConfigureHost.ask);
   const inTurn = turns();
 
   let configuration: HostConfiguration | null = null;
