@@ -71,7 +71,11 @@ export class Client {
 }
 
 /** Tries until `look` returns something, and returns that. */
-export async function eventually<T>(what: string, look: () => Promise<T | null | undefined | false>, { timeoutSeconds = 30, everyMs = 100 } = {}): Promise<T> {
+export async function eventually<T>(
+  what: string,
+  look: () => Promise<T | null | undefined | false>,
+  { timeoutSeconds = 30, everyMs = 100 } = {},
+): Promise<T> {
   let last: unknown = null;
   for (const until = Date.now() + timeoutSeconds * 1000; ; ) {
     try {
@@ -81,7 +85,10 @@ export async function eventually<T>(what: string, look: () => Promise<T | null |
     } catch (error) {
       last = error;
     }
-    if (Date.now() > until) throw new Error(`${what} did not happen within ${timeoutSeconds} s; last: ${last instanceof Error ? last.message : JSON.stringify(last)}`);
+    if (Date.now() > until)
+      throw new Error(
+        `${what} did not happen within ${timeoutSeconds} s; last: ${last instanceof Error ? last.message : JSON.stringify(last)}`,
+      );
     await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }

@@ -9,7 +9,13 @@ export interface ZonePlan {
   readonly guestCidr: string;
   readonly vnet: string;
   readonly labels: { readonly management: string; readonly public: string; readonly storage: string | null };
-  readonly pod: { readonly name: string; readonly gateway: string; readonly netmask: string; readonly startIp: string; readonly endIp: string };
+  readonly pod: {
+    readonly name: string;
+    readonly gateway: string;
+    readonly netmask: string;
+    readonly startIp: string;
+    readonly endIp: string;
+  };
   readonly clusters: readonly {
     readonly name: string;
     readonly hosts: readonly { readonly url: string; readonly username: string; readonly password: string }[];
@@ -22,12 +28,22 @@ export interface ZonePlan {
 export type Say = (what: string) => void;
 
 /** The first item of a list command that fits, or what `make` makes. */
-async function ensure(client: Client, command: string, filter: Params, fits: (item: Reply) => boolean, make: () => Promise<Reply>): Promise<Reply> {
+async function ensure(
+  client: Client,
+  command: string,
+  filter: Params,
+  fits: (item: Reply) => boolean,
+  make: () => Promise<Reply>,
+): Promise<Reply> {
   const found = (await client.list(command, filter)).find(fits);
   return found ?? make();
 }
 
-export async function ensureZone(client: Client, plan: ZonePlan, say: Say = () => {}): Promise<{ zoneId: string; physicalNetworkId: string }> {
+export async function ensureZone(
+  client: Client,
+  plan: ZonePlan,
+  say: Say = () => {},
+): Promise<{ zoneId: string; physicalNetworkId: string }> {
   const named = (name: string) => (item: Reply) => item.name === name;
   say('zone');
   const zone = await ensure(client, 'listZones', {}, named(plan.name), async () => {
@@ -82,7 +98,17 @@ export async function ensureZone(client: Client, plan: ZonePlan, say: Say = () =
     'listVlanIpRanges',
     { zoneid },
     (item) => item.startip === startip,
-    () => client.call('createVlanIpRange', { zoneid, physicalnetworkid, vlan: 'untagged', gateway, netmask, startip, endip, forvirtualnetwork: true }),
+    () =>
+      client.call('createVlanIpRange', {
+        zoneid,
+        physicalnetworkid,
+        vlan: 'untagged',
+        gateway,
+        netmask,
+        startip,
+        endip,
+        forvirtualnetwork: true,
+      }),
   );
   if (plan.storageRange) {
     const range = plan.storageRange;
@@ -91,13 +117,26 @@ export async function ensureZone(client: Client, plan: ZonePlan, say: Say = () =
       'listStorageNetworkIpRange',
       { zoneid },
       (item) => item.startip === range.startIp,
-      () => client.run('createStorageNetworkIpRange', { podid: pod.id, gateway: range.gateway, netmask: range.netmask, startip: range.startIp, endip: range.endIp }),
+      () =>
+        client.run('createStorageNetworkIpRange', {
+          podid: pod.id,
+          gateway: range.gateway,
+          netmask: range.netmask,
+          startip: range.startIp,
+          endip: range.endIp,
+        }),
     );
   }
   for (const plannedCluster of plan.clusters) {
     say(`cluster ${plannedCluster.name}`);
     const cluster = await ensure(client, 'listClusters', { zoneid }, named(plannedCluster.name), async () => {
-      const items = await client.call('addCluster', { zoneid, podid: pod.id, clustername: plannedCluster.name, clustertype: 'CloudManaged', hypervisor: plan.hypervisor });
+      const items = await client.call('addCluster', {
+        zoneid,
+        podid: pod.id,
+        clustername: plannedCluster.name,
+        clustertype: 'CloudManaged',
+        hypervisor: plan.hypervisor,
+      });
       return items.cluster[0];
     });
     for (const { url, username, password } of plannedCluster.hosts) {
@@ -107,14 +146,27 @@ export async function ensureZone(client: Client, plan: ZonePlan, say: Say = () =
         client,
         'listHosts',
         { zoneid, type: 'Routing' },
-        (item) => item.ipaddress === address || item.name === url || item.name === address || (plan.hypervisor === 'Simulator' && item.name === url.replace(/^http:\/\/sim\//, '').replaceAll('/', '-')),
-        () => client.call('addHost', { zoneid, podid: pod.id, clusterid: cluster.id, hypervisor: plan.hypervisor, url, username, password }),
+        (item) =>
+          item.ipaddress === address ||
+          item.name === url ||
+          item.name === address ||
+          (plan.hypervisor === 'Simulator' && item.name === url.replace(/^http:\/\/sim\//, '').replaceAll('/', '-')),
+        () =>
+          client.call('addHost', { zoneid, podid: pod.id, clusterid: cluster.id, hypervisor: plan.hypervisor, url, username, password }),
       );
     }
     for (const { name, url } of plannedCluster.primary) {
       say(`primary storage ${name}`);
       await ensure(client, 'listStoragePools', { zoneid }, named(name), () =>
-        client.call('createStoragePool', { zoneid, podid: pod.id, clusterid: cluster.id, name, url, scope: 'CLUSTER', hypervisor: plan.hypervisor }),
+        client.call('createStoragePool', {
+          zoneid,
+          podid: pod.id,
+          clusterid: cluster.id,
+          name,
+          url,
+          scope: 'CLUSTER',
+          hypervisor: plan.hypervisor,
+        }),
       );
     }
   }
