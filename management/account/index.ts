@@ -18,7 +18,6 @@ import { seedAccounts } from './seed.ts';
 export { registerKeys, systemAccount } from './accounts.ts';
 export { callerByApiKey, callerByLogin, callerByUserId, callers } from './callers.ts';
 export { accountKind, findAccount, type Owner, ownerOf, userKind } from './principals.ts';
-export { shownPath } from './views.ts';
 
 export const accountArea: Area = {
   name: 'account',

@@ -1,13 +1,11 @@
 import { In } from 'typeorm';
 import { type AccountTypeName, accountTypes } from '../core/context.ts';
 import type { Database } from '../core/db.ts';
-import { type AccountRow, accounts, type DomainRow, domains, type UserRow } from '../core/owners.ts';
+import { type AccountRow, accounts, type DomainRow, domains, shownPath, type UserRow } from '../core/owners.ts';
 import { f, view } from '../core/view.ts';
 import type { Keys } from './accounts.ts';
 import type { RoleRow } from './entities.ts';
 
-/** Paths are shown as clients know them: ROOT, ROOT/a/b. */
-export const shownPath = (path: string): string => `ROOT${path.replace(/\/$/, '')}`;
 export const roleTypeShown: Readonly<Record<AccountTypeName, string>> = { admin: 'Admin', domainAdmin: 'DomainAdmin', user: 'User' };
 
 export interface UserShown extends Omit<UserRow, 'passwordHash' | 'secretKey' | 'apiKey' | 'removedAt'> {

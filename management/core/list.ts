@@ -109,6 +109,12 @@ async function countRows(context: Context, from: string, condition: string, valu
   return Number(row?.n ?? 0);
 }
 
+/** A page of rows that are at hand already and come from no table. */
+export function pageOf<V>(context: Context, page: PageParams, rows: readonly V[]): Page<V> {
+  const { limit, offset } = window(context, page);
+  return { count: rows.length, rows: rows.slice(offset, offset + limit) };
+}
+
 function window(context: Context, { page, pagesize }: PageParams): { limit: number; offset: number } {
   const largest = context.settings.get(defaultPageSize);
   if (page !== undefined && pagesize === undefined)

@@ -29,6 +29,9 @@ export const domains = table<DomainRow>(
   { indices: [['path'], ['parentId']] },
 );
 
+/** Paths of domains are shown as clients know them: ROOT, ROOT/a/b. */
+export const shownPath = (path: string): string => `ROOT${path.replace(/\/$/, '')}`;
+
 export interface AccountRow {
   id: Id<'account'>;
   name: string;
