@@ -10,9 +10,9 @@ const READ_BACK_SECONDS = 60;
 export const routerRole: Role = {
   kind: definition,
   listensUdp: { guest: [53, 67] },
-  start: async ({ machine, processes, log, ring, networkReady }) => {
+  start: async ({ machine, processes, log, ring, firewallReady }) => {
     const router = createRouter({ machine, daemons: processes, log, onPasswordSaved: () => ring('router') });
-    networkReady
+    firewallReady
       .then(() => router.restore())
       .catch((error: unknown) => log.error({ err: error }, 'could not restore the configuration; management will send it'));
     const timer = setInterval(() => {
@@ -26,7 +26,14 @@ export const routerRole: Role = {
         .catch((error: unknown) => log.error({ err: error }, 'could not read the router back'));
     }, READ_BACK_SECONDS * 1000);
     return {
-      handlers: [on(ApplyRouter, (configuration) => router.apply(configuration)), on(ReadRouter, () => router.read())],
+      handlers: [
+        on(ApplyRouter, async (configuration) => {
+          // What it forwards and listens on must not be open to more than it should for a moment.
+          await firewallReady;
+          return await router.apply(configuration);
+        }),
+        on(ReadRouter, () => router.read()),
+      ],
       beat: async () => ({ router: router.known() }),
       close: async () => {
         clearInterval(timer);

@@ -34,6 +34,8 @@ export interface RoleContext {
   readonly nic: (role: NicRole) => BootNic | null;
   /** Ends when addresses and routes are set; servers that bind to an address wait for it. */
   readonly networkReady: Promise<void>;
+  /** Ends when nothing but the ports of the kind can be reached; it comes after the link, so a server that listens sooner is open wider. */
+  readonly firewallReady: Promise<void>;
   /** Tells management that something changed; a bell rung while the link is down rings when it is up. */
   readonly ring: (subject: BellSubject) => void;
   readonly beatNow: () => void;
@@ -64,6 +66,9 @@ export interface SystemVm {
   readonly close: () => Promise<void>;
 }
 
+/** How long firewall and sshd wait for the link; an operator must get in also where management cannot be reached. */
+const LINK_FIRST_SECONDS = 8;
+
 const sleep = (seconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
 /** Boots the system VM's program; throws when a stage fails. `serve` is this with a process around it. */
@@ -89,8 +94,16 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
 
   let link: AgentLink | null = null;
   const upListeners: (() => void)[] = [];
+  let sawLink = (): void => undefined;
+  const linkSeen = new Promise<void>((resolve) => {
+    sawLink = resolve;
+  });
   const networkReady = stages.run('network', () => applyNetwork(bootArguments, machine));
-  const firewallReady = stages.run('firewall', () => applyOwnFirewall(bootArguments, role.kind.listens, role.listensUdp ?? {}));
+  // In an emulated machine loading the kernel's packet filter takes as long as joining does, and the one would hold up the other. Until
+  // then sshd is not there, and nothing is forwarded.
+  const firewallReady = networkReady
+    .then(() => Promise.race([linkSeen, sleep(LINK_FIRST_SECONDS)]))
+    .then(() => stages.run('firewall', () => applyOwnFirewall(bootArguments, role.kind.listens, role.listensUdp ?? {})));
   const roleReady = stages.run('role', () =>
     role.start({
       bootArguments,
@@ -101,6 +114,7 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
       version,
       nic,
       networkReady,
+      firewallReady,
       ring: (subject) => link?.ring(subject),
       beatNow: () => link?.beatNow(),
       identity: () => link?.identity() ?? null,
@@ -108,7 +122,7 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
     }),
   );
   const sshReady = (async () => {
-    await Promise.all([networkReady, firewallReady]);
+    await firewallReady;
     await stages.run('ssh', () => startSshd(bootArguments, machine, daemons));
   })();
   const ready = Promise.all([sshReady, roleReady]).then(() => stages.mark('ready'));
@@ -136,6 +150,7 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
     onUp: () => {
       if (!isUp) stages.mark('link');
       isUp = true;
+      sawLink();
       for (const listener of upListeners) listener();
     },
     log,

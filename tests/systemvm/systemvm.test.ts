@@ -50,6 +50,7 @@ describe('a system VM between its networks', { skip: isRoot ? false : 'needs roo
     assert.deepEqual([...stages].sort(), ['agent', 'arguments', 'firewall', 'link', 'network', 'ready', 'role', 'ssh']);
     assert.deepEqual(stages.slice(0, 2), ['agent', 'arguments']);
     assert.ok(stages.indexOf('network') < stages.indexOf('link'));
+    assert.ok(stages.indexOf('link') < stages.indexOf('firewall'), 'the link comes first');
     assert.ok(stages.indexOf('firewall') < stages.indexOf('ssh'));
     const times = description.stages.map(({ atSeconds }) => atSeconds);
     assert.deepEqual(
