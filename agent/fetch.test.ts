@@ -8,10 +8,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { newId } from '../protocol/ids.ts';
-import { type CertificateKind, identityUri, type LinkIdentity, serverTls } from '../protocol/link/identity.ts';
+import { type LinkIdentity, serverTls } from '../protocol/link/identity.ts';
 import { bootFiles } from './boot-files.ts';
+import { openAuthority } from './certificates.testing.ts';
 import { type FetchRequest, fetchFrom, sourceOf } from './fetch.ts';
-import { run } from './processes.ts';
 
 const room = await mkdtemp(join(tmpdir(), 'nephos-fetch-'));
 const servers: Server[] = [];
@@ -20,46 +20,7 @@ after(async () => {
   await rm(room, { recursive: true, force: true });
 });
 
-const openssl = (...args: string[]): Promise<string> => run('make a certificate', 'openssl', args);
-async function authority(name: string): Promise<{ sign(kind: CertificateKind): Promise<LinkIdentity> }> {
-  const ca = join(room, name);
-  await openssl(
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', `/CN=${name}`],
-    ...['-keyout', `${ca}.key`, '-out', `${ca}.crt`],
-  );
-  return {
-    sign: async (kind) => {
-      const id = newId('peer');
-      const own = join(room, id);
-      await writeFile(`${own}.ext`, `subjectAltName=URI:${identityUri(kind, id)}\n`);
-      await openssl(
-        ...['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=peer'],
-        ...['-keyout', `${own}.key`, '-out', `${own}.csr`],
-      );
-      await openssl(
-        ...[
-          'x509',
-          '-req',
-          '-in',
-          `${own}.csr`,
-          '-CA',
-          `${ca}.crt`,
-          '-CAkey',
-          `${ca}.key`,
-          '-set_serial',
-          `0x${randomBytes(8).toString('hex')}`,
-        ],
-        ...['-days', '2', '-extfile', `${own}.ext`, '-out', `${own}.crt`],
-      );
-      const [keyPem, certificatePem, caPem] = await Promise.all(
-        [`${own}.key`, `${own}.crt`, `${ca}.crt`].map((path) => readFile(path, 'utf8')),
-      );
-      assert.ok(keyPem && certificatePem && caPem);
-      return { kind: kind === 'management' ? 'host' : kind, id, keyPem, certificatePem, caPem, notAfter: Date.now() + 86_400_000 };
-    },
-  };
-}
-const cloud = await authority('cloud');
+const cloud = await openAuthority(join(room, 'cloud'));
 const [hostIdentity, storageIdentity, managementIdentity] = await Promise.all(
   (['host', 'secondary-storage', 'management'] as const).map((kind) => cloud.sign(kind)),
 );
@@ -143,7 +104,7 @@ test('a server with the wrong kind of certificate, or of another cloud, is not l
   };
   const storage = await serve(storageIdentity, answer);
   await assert.rejects(fetch(wanted(`${storage}/files/kernel-1`)), { code: 'Unauthenticated' });
-  const foreign = await serve(await (await authority('foreign')).sign('secondary-storage'), answer);
+  const foreign = await serve(await (await openAuthority(join(room, 'foreign'))).sign('secondary-storage'), answer);
   await assert.rejects(fetch(wanted(`${foreign}/images/x`)), { code: 'Unreachable' });
   assert.equal(asked, 0);
 });
