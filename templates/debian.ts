@@ -119,7 +119,12 @@ export async function writeRootFiles(root: string, files: readonly RootFile[]): 
 export async function packageManifest(root: string): Promise<string> {
   const list = await run(
     'dpkg-query',
-    [`--admindir=${join(root, 'var/lib/dpkg')}`, '--show', '--showformat', '${Package} ${Version} ${Architecture}\n'],
+    [
+      `--admindir=${join(root, 'var/lib/dpkg')}`,
+      '--show',
+      '--showformat',
+      `${['Package', 'Version', 'Architecture'].map((field) => `$\{${field}}`).join(' ')}\n`,
+    ],
     { timeoutSeconds: 30 },
   );
   return list

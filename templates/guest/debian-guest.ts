@@ -35,6 +35,9 @@ system_info:
   network:
     renderers: [networkd]
 ssh_genkeytypes: [ed25519, ecdsa]
+ssh:
+  emit_keys_to_console: false
+locale: false
 growpart:
   mode: growpart
   devices: [/]
