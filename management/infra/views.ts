@@ -223,7 +223,6 @@ export const storageRangeView = view<IpRangeRow>('StorageNetworkIpRangeResponse'
   netmask: f.string('netmask of the storage network', ({ netmask }) => netmask),
   startip: f.string('first address', ({ startIp }) => startIp),
   endip: f.string('last address', ({ endIp }) => endIp),
-  vlan: f.integer('its VLAN, when it has one', ({ vlan }) => (/^\d+$/.test(vlan) ? Number(vlan) : null)),
 });
 export const loadStorageRanges = ({ db }: Pick<Reading, 'db'>, ids: readonly string[]): Promise<IpRangeRow[]> =>
   db.read.find(ipRanges, { where: { id: In([...ids]) } });

@@ -1,18 +1,20 @@
 /** What a zone must have before it can be Enabled, and what it lacks. */
 import type { Tx } from '../core/db.ts';
-import type { TrafficTypeName } from './entities.ts';
+import type { HypervisorName, TrafficTypeName } from './entities.ts';
 
 interface Parts {
   readonly pods: number;
   readonly clusters: number;
   readonly physicalNetworks: number;
   readonly traffic: readonly TrafficTypeName[];
+  /** Physical networks that real hosts would have to keep apart by VLAN. */
+  readonly vlanNetworks: readonly string[];
 }
 
 const needed: readonly TrafficTypeName[] = ['Guest', 'Management', 'Public'];
 
 /** Sentences, each naming one missing part and the command that makes it. Empty: nothing is missing. */
-export function missingParts({ pods, clusters, physicalNetworks, traffic }: Parts): string[] {
+export function missingParts({ pods, clusters, physicalNetworks, traffic, vlanNetworks }: Parts): string[] {
   return [
     ...(pods === 0 ? ['an enabled pod (createPod)'] : []),
     ...(clusters === 0 ? ['an enabled cluster (addCluster)'] : []),
@@ -20,6 +22,9 @@ export function missingParts({ pods, clusters, physicalNetworks, traffic }: Part
     ...needed
       .filter((type) => !traffic.includes(type))
       .map((type) => `the traffic type ${type} on an enabled physical network (addTrafficType)`),
+    ...vlanNetworks.map(
+      (name) => `the isolation method VXLAN on the physical network ${name}: KVM hosts know no other (createPhysicalNetwork)`,
+    ),
   ];
 }
 
@@ -30,12 +35,12 @@ export async function missingPartsOf(tx: Tx, zoneIds: readonly string[]): Promis
     `SELECT zone_id AS zone FROM pod WHERE zone_id IN (?) AND removed_at IS NULL AND allocation_state = 'Enabled'`,
     [zoneIds],
   );
-  const clusterRows: { zone: string }[] = await tx.query(
-    `SELECT zone_id AS zone FROM cluster WHERE zone_id IN (?) AND removed_at IS NULL AND allocation_state = 'Enabled'`,
+  const clusterRows: { zone: string; hypervisor: HypervisorName }[] = await tx.query(
+    `SELECT zone_id AS zone, hypervisor FROM cluster WHERE zone_id IN (?) AND removed_at IS NULL AND allocation_state = 'Enabled'`,
     [zoneIds],
   );
-  const networkRows: { zone: string; traffic: TrafficTypeName | null }[] = await tx.query(
-    `SELECT n.zone_id AS zone, t.traffic_type AS traffic FROM physical_network n
+  const networkRows: { zone: string; name: string; methods: string; traffic: TrafficTypeName | null }[] = await tx.query(
+    `SELECT n.zone_id AS zone, n.name AS name, n.isolation_methods AS methods, t.traffic_type AS traffic FROM physical_network n
        LEFT JOIN traffic_type t ON t.physical_network_id = n.id AND t.removed_at IS NULL
       WHERE n.zone_id IN (?) AND n.removed_at IS NULL AND n.state = 'Enabled'`,
     [zoneIds],
@@ -43,11 +48,16 @@ export async function missingPartsOf(tx: Tx, zoneIds: readonly string[]): Promis
   return new Map(
     zoneIds.map((id) => {
       const networks = networkRows.filter(({ zone }) => zone === id);
+      const clusters = clusterRows.filter(({ zone }) => zone === id);
+      const real = clusters.some(({ hypervisor }) => hypervisor === 'KVM');
       const parts = {
         pods: podRows.filter(({ zone }) => zone === id).length,
-        clusters: clusterRows.filter(({ zone }) => zone === id).length,
+        clusters: clusters.length,
         physicalNetworks: networks.length,
         traffic: networks.flatMap(({ traffic }) => traffic ?? []),
+        vlanNetworks: networks.flatMap(({ name, methods, traffic }) =>
+          real && traffic === 'Guest' && methods.includes('VLAN') ? name : [],
+        ),
       };
       return [id, missingParts(parts)];
     }),
