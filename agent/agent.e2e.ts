@@ -1,13 +1,15 @@
 /**
- * The agent on a real host: libvirt, QEMU, bridges, VXLAN, nftables. To be run as root where libvirtd runs and nothing else is at stake, such as
- * inside a host of the lab: `tsx agent/agent.e2e.ts`. The end-to-end suite calls `tryAgentOnHost`.
+ * The agent on a real host: libvirt, QEMU, bridges, VXLAN, nftables. Run as a test it makes a host for itself inside this machine and goes
+ * there; with the argument `here` it tries the host it is on. The end-to-end suite calls `tryAgentOnHost` in a host of the lab.
  */
 import assert from 'node:assert/strict';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { newId } from '../protocol/ids.ts';
 import { createLog } from '../protocol/log.ts';
 import type { Handler } from '../protocol/message.ts';
@@ -19,6 +21,7 @@ import { libvirtHost } from './hypervisors/libvirt/index.ts';
 import { readAddresses, readForwarding, readLinks } from './networking/links.ts';
 import { tapDevice } from './networking/names.ts';
 import { attempt, run } from './processes.ts';
+import { openScratchHost } from './scratch-host.testing.ts';
 
 export interface AgentTrial {
   readonly description: HostDescription;
@@ -240,7 +243,19 @@ async function until(what: string, isSo: () => Promise<boolean>, seconds = 15): 
   }
 }
 
-if (process.argv[1]?.endsWith('agent.e2e.ts')) {
-  const trial = await tryAgentOnHost();
-  process.stdout.write(`${JSON.stringify(trial, null, 2)}\n`);
+const file = fileURLToPath(import.meta.url);
+if (process.argv[1] === file && process.argv[2] === 'here') {
+  process.stdout.write(`${JSON.stringify(await tryAgentOnHost(), null, 2)}\n`);
+} else if (process.argv[1] === file) {
+  test('OV-01 OV-02 a machine lives its life on a real host, through a restart of the agent, and leaves nothing', async (context) => {
+    const host = await openScratchHost();
+    try {
+      const argv = [process.execPath, '--import', import.meta.resolve('tsx'), file, 'here'];
+      const { code, stdout, stderr } = await host.exec(argv, { timeoutSeconds: 180 });
+      assert.equal(code, 0, stderr);
+      context.diagnostic(stdout);
+    } finally {
+      await host.close();
+    }
+  });
 }

@@ -1,12 +1,12 @@
 /**
- * Installs a simulated agent into a mount namespace of its own and takes it off again, with the real init script and supervisor. As root:
- * `tsx agent/install/install.e2e.ts`. The end-to-end suite calls `tryInstallation`.
+ * Installs a simulated agent into a mount namespace of its own and takes it off again, with the real init script and supervisor. It needs root.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { chmod, mkdtemp, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { newId } from '../../protocol/ids.ts';
@@ -106,4 +106,6 @@ async function until(what: string, isSo: () => Promise<boolean>, seconds = 20): 
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await tryInstallation();
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  test('OV-02 the agent is installed, supervised, started again after a kill, and removed without a trace', tryInstallation);
+}

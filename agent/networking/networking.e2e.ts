@@ -1,6 +1,5 @@
 /**
- * Guest networks between two hosts, with network namespaces for the hosts and for the guests, all on this machine's own kernel. As root:
- * `tsx agent/networking/networking.e2e.ts`. The end-to-end suite calls `tryNetworksBetweenHosts`.
+ * Guest networks between two hosts, with network namespaces for the hosts and for the guests, all on this machine's own kernel. It needs root.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -8,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { newId } from '../../protocol/ids.ts';
 import { createLog } from '../../protocol/log.ts';
@@ -85,7 +85,7 @@ export async function tryNetworksBetweenHosts(): Promise<void> {
           path,
           JSON.stringify({ networks, stateDirectory: join(room, side), guests: guests.filter((one) => one.host === side) }),
         );
-        await within(host[side], process.execPath, '--import', 'tsx', fileURLToPath(import.meta.url), path);
+        await within(host[side], process.execPath, '--import', import.meta.resolve('tsx'), fileURLToPath(import.meta.url), path);
       }
     };
     await applyAll(1, false);
@@ -169,8 +169,11 @@ async function beHost(path: string): Promise<void> {
   );
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [, , path] = process.argv;
-  if (path === undefined) await tryNetworksBetweenHosts();
-  else await beHost(path);
+const file = fileURLToPath(import.meta.url);
+if (process.argv[1] === file && process.argv[2] !== undefined) await beHost(process.argv[2]);
+else if (process.argv[1] === file) {
+  test(
+    'RL-18 two networks with the same addresses pass between two hosts and do not meet; guests cannot send as others',
+    tryNetworksBetweenHosts,
+  );
 }

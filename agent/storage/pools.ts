@@ -111,10 +111,10 @@ export function localPools({ hostId, stateDirectory, fetch, owner, inUse, log }:
     },
     list: async (poolId) => (await files(poolId)).list(),
     restore: async () => {
-      for (const pool of (await kept.read()) ?? []) {
-        attached.set(pool.id, pool);
-        // A file server that is away must not keep the agent from coming up; the pool is opened when it is needed.
-        await files(pool.id).catch((err: unknown) => log.warn({ err, poolId: pool.id }, 'a storage pool is not there yet'));
+      for (const pool of (await kept.read()) ?? []) attached.set(pool.id, pool);
+      // A file server that is away must not keep the agent from its link: each pool is opened on the side, and again when it is needed.
+      for (const poolId of attached.keys()) {
+        files(poolId).catch((err: unknown) => log.warn({ err, poolId }, 'a storage pool is not there yet'));
       }
     },
     disk: async (poolId, volumeId) => (await files(poolId)).volume(volumeId),

@@ -1,5 +1,5 @@
 /** A real host: libvirt and QEMU for machines, Linux bridges, VXLAN and nftables for their networks, qcow2 files for their disks. */
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError } from '../../../protocol/errors.ts';
 import { splitAddress } from '../../../protocol/link/address.ts';
@@ -42,10 +42,13 @@ export async function libvirtHost({ config, identity, log }: LibvirtHostOptions)
   await mkdir(stateDirectory, { recursive: true, mode: 0o711 });
   // QEMU's account opens kernels and mounted pools below this directory; what is private in it lies in directories of its own.
   await chmod(stateDirectory, 0o711);
+  const documents = join(stateDirectory, 'documents');
+  // Documents hold passwords; a crash may have left one.
+  await rm(documents, { recursive: true, force: true });
   const account = await qemuAccount();
   const qemuOwner = account ? `+${account.uid}:+${account.gid}` : null;
 
-  const virsh = virshIn(join(stateDirectory, 'documents'));
+  const virsh = virshIn(documents);
   const guard = antiSpoofing();
   const networks = guestNetworks({ stateDirectory, log });
   const fetch = fetchFrom(identity);
