@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { test } from 'node:test';
-import forge from 'node-forge';
 import { CloudError } from '../../protocol/errors.ts';
+import { testAuthority } from '../certificates.testing.ts';
 import { startFileServer } from './file-server.testing.ts';
 import { type Lookup, openSource, type SourceOptions } from './source.ts';
 
@@ -133,43 +133,15 @@ test('SS-09 what is wrong with name or server is said', async () => {
   await silent.close();
 });
 
-function authority(): { ca: string; issue: (name: string, over?: { expired?: boolean }) => { key: string; cert: string } } {
-  const pair = forge.pki.rsa.generateKeyPair(2048);
-  const make = (subject: string, key: forge.pki.PublicKey, ca: boolean, expired: boolean): forge.pki.Certificate => {
-    const certificate = forge.pki.createCertificate();
-    certificate.publicKey = key;
-    certificate.serialNumber = ca ? '01' : '02';
-    certificate.validity.notBefore = new Date(Date.now() - 7200_000);
-    certificate.validity.notAfter = new Date(Date.now() + (expired ? -3600_000 : 3600_000));
-    certificate.setSubject([{ name: 'commonName', value: subject }]);
-    certificate.setIssuer([{ name: 'commonName', value: 'Test authority' }]);
-    certificate.setExtensions(
-      ca ? [{ name: 'basicConstraints', cA: true }] : [{ name: 'subjectAltName', altNames: [{ type: 2, value: subject }] }],
-    );
-    certificate.sign(pair.privateKey, forge.md.sha256.create());
-    return certificate;
-  };
-  return {
-    ca: forge.pki.certificateToPem(make('Test authority', pair.publicKey, true, false)),
-    issue: (name, { expired = false } = {}) => {
-      const own = forge.pki.rsa.generateKeyPair(2048);
-      return {
-        key: forge.pki.privateKeyToPem(own.privateKey),
-        cert: forge.pki.certificateToPem(make(name, own.publicKey, false, expired)),
-      };
-    },
-  };
-}
-
 test('SS-09 https is checked against the name in the URL, and never left for plain http', async () => {
-  const { ca, issue } = authority();
+  const { caPem: ca, issue } = testAuthority();
   const plain = await startFileServer({ content: Buffer.from('image') });
   const server = await startFileServer({
     content: Buffer.from('image'),
-    tls: issue('images.test'),
+    tls: issue({ dns: 'images.test' }),
     answer: (request, response) => request.url === '/down' && !!response.writeHead(302, { location: plain.url }).end(),
   });
-  const expired = await startFileServer({ tls: issue('images.test', { expired: true }) });
+  const expired = await startFileServer({ tls: issue({ dns: 'images.test' }, { expired: true }) });
   const trusting = { lookup: toLoopback, certificateAuthorities: [ca] };
   assert.equal(await fetchText(`https://images.test:${server.port}/`, trusting), '200 image');
   await assert.rejects(
@@ -185,9 +157,9 @@ test('SS-09 https is checked against the name in the URL, and never left for pla
 });
 
 test('SS-05 with a proxy, the proxy is asked for the address that was checked', async () => {
-  const { ca, issue } = authority();
+  const { caPem: ca, issue } = testAuthority();
   const plain = await startFileServer({ content: Buffer.from('plain') });
-  const secure = await startFileServer({ content: Buffer.from('secure'), tls: issue('images.test') });
+  const secure = await startFileServer({ content: Buffer.from('secure'), tls: issue({ dns: 'images.test' }) });
   const seen: string[] = [];
   const proxy = createServer((request, response) => {
     seen.push(`${request.method} ${request.url} ${request.headers.host} ${request.headers['proxy-authorization'] ?? ''}`);
