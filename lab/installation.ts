@@ -29,6 +29,7 @@ export const managementConfig = (varDir: string, { database, redis }: ServiceCon
   redis,
   workers: 100,
   systemTemplate: pathsOf(varDir).systemTemplate,
+  agentDirectory: join(root, 'out/agent'),
   simulator: false,
 });
 export const apiUrl = `http://127.0.0.1:${HTTP_PORT}/client/api`;

@@ -27,6 +27,8 @@ export const ConfigShape = s.object({
   workers: s.int({ min: 1, max: 10_000 }),
   /** JSON file that names the system VM template, kernel, initrd and payload ISO; null where all hosts are simulated. */
   systemTemplate: s.nullable(s.string({ max: 1000 })),
+  /** Directory with the agent for hosts, `agent.mjs`, and what installs it, `install.mjs`; null where all hosts are simulated. */
+  agentDirectory: s.nullable(s.string({ max: 1000 })),
   /** Simulated hosts (`addHost url=http://sim/…`) are allowed. */
   simulator: s.boolean(),
 });

@@ -11,13 +11,13 @@ import { allAreas } from './areas.ts';
 import type { Config } from './config.ts';
 import { openAgentRecords } from './core/agent-records.ts';
 import { type AgentHub, openAgentHub } from './core/agents.ts';
-import type { Area, Peer } from './core/area.ts';
+import { type Area, asTables, type Peer } from './core/area.ts';
 import { sessionTimeoutMinutes } from './core/auth/session.ts';
 import { openCertificates } from './core/certificates.ts';
-import { asCommands, type Registry, registry } from './core/command.ts';
+import { type Registry, registry } from './core/command.ts';
 import { openDatabase, type Table } from './core/db.ts';
 import { raiseAlert } from './core/events.ts';
-import { createHttpServer, type Mount } from './core/http.ts';
+import { createHttpServer } from './core/http.ts';
 import { openJobs } from './core/jobs.ts';
 import { authorityStore } from './core/kept.ts';
 import { defaultPageSize } from './core/list.ts';
@@ -29,19 +29,19 @@ import { openSecrets } from './core/secrets.ts';
 import type { Services } from './core/services.ts';
 import { openSettings } from './core/settings.ts';
 import { agents as agentTable, coreTables, managementServers } from './core/tables.ts';
+import { hostInstallerOf } from './host-installer.ts';
+import { setHostInstaller } from './infra/index.ts';
 import { migrations } from './migrations/index.ts';
+import { consoleMount, systemFile } from './systemvm/index.ts';
 
 export const VERSION = '0.1.0';
 
 export interface ManagementOptions {
   readonly config: Config;
   readonly log: Log;
-  /** Path of a file that hosts may fetch by name, or null. */
-  readonly file?: (name: string) => Promise<string | null>;
   /** Called around every saga step; for tests that crash there. */
   readonly probe?: Probe;
   readonly beatMs?: number;
-  readonly mounts?: (services: Services) => readonly Mount[];
   /** False: do not run migrations at start; another process has. */
   readonly migrate?: boolean;
 }
@@ -55,8 +55,10 @@ export interface Management {
   close: () => Promise<void>;
 }
 
-export const everyTable = (areas: readonly Area[]): readonly Table<never>[] =>
-  [...coreTables, ...ownerTables, ...areas.flatMap(({ tables }) => tables)] as readonly Table<never>[];
+export const everyTable = (areas: readonly Area[]): readonly Table<never>[] => [
+  ...asTables(...coreTables, ...ownerTables),
+  ...areas.flatMap(({ tables }) => tables),
+];
 
 export async function startManagement(options: ManagementOptions): Promise<Management> {
   const { config, log } = options;
@@ -67,7 +69,7 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
   const certificates = await openCertificates({ store: authorityStore(db), secrets });
   const settings = await openSettings(db, [defaultPageSize, sessionTimeoutMinutes, ...areas.flatMap((area) => area.settings)], log);
   const serverId = await serverIdentity(db, config);
-  const commands: Registry = registry(asCommands(...areas.flatMap((area) => area.commands)));
+  const commands: Registry = registry(areas.flatMap((area) => area.commands));
   const metrics = openMetrics();
   const workerId = `${serverId}/${process.pid}`;
   const jobs = openJobs({
@@ -117,6 +119,7 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
     log,
     wake: (subject) => reconciliation?.wake(subject),
   };
+  setHostInstaller(hostInstallerOf(config));
   for (const area of areas) await area.seed?.(services);
 
   const records = await openAgentRecords(db, () => reconciliation?.wake('agent'));
@@ -129,7 +132,7 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
     names: [...new Set(config.advertise.map((each) => each.replace(/:\d+$/, '')))],
     certificates,
     records,
-    file: options.file ?? (async () => null),
+    file: (name) => systemFile(config, name),
     log: log.child({ part: 'hub' }),
     ...(options.beatMs ? { beatMs: options.beatMs } : {}),
     prepare: async (peer, ask) => {
@@ -189,7 +192,7 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
     registry: commands,
     callers: callers(services),
     metrics,
-    mounts: options.mounts?.(services) ?? [],
+    mounts: [consoleMount(services)],
     health,
   });
   await new Promise<void>((done, fail) => {

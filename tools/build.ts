@@ -62,22 +62,28 @@ const put = async (path: string, content: Uint8Array | string): Promise<void> =>
 
 export interface Built {
   readonly directory: string;
-  readonly agent: { readonly path: string; readonly version: string };
+  /** `installer` is what the management server loads to put the agent onto hosts. */
+  readonly agent: { readonly path: string; readonly installer: string; readonly version: string };
   /** The roles' bundles; one version for all, because they travel on one ISO. */
   readonly systemVm: { readonly paths: Readonly<Record<SystemVmKindName, string>>; readonly version: string };
   readonly management: { readonly path: string; readonly version: string };
 }
 
 export async function build(directory: string = join(root, 'out')): Promise<Built> {
-  const [agent, management, ...roles] = await Promise.all([
+  const [agent, installer, management, ...roles] = await Promise.all([
     bundleAgent(),
+    bundle('agent/install/install.ts', { banner: { js: REQUIRE } }),
     bundle('management/main.ts', { packages: 'external' }),
     ...systemVmKinds.map(systemVmBundle),
   ]);
   const pathOf = (kind: SystemVmKindName): string => join(directory, 'systemvm', `${kind}.mjs`);
   const built: Built = {
     directory,
-    agent: { path: join(directory, 'agent', 'agent.mjs'), version: hashOf([agent]) },
+    agent: {
+      path: join(directory, 'agent', 'agent.mjs'),
+      installer: join(directory, 'agent', 'install.mjs'),
+      version: hashOf([agent, installer]),
+    },
     systemVm: {
       paths: { 'console-proxy': pathOf('console-proxy'), 'secondary-storage': pathOf('secondary-storage'), router: pathOf('router') },
       version: hashOf(roles),
@@ -85,6 +91,7 @@ export async function build(directory: string = join(root, 'out')): Promise<Buil
     management: { path: join(directory, 'management', 'main.js'), version: hashOf([management]) },
   };
   await put(built.agent.path, agent);
+  await put(built.agent.installer, installer);
   await put(built.management.path, management);
   for (const [index, content] of roles.entries()) {
     const kind = systemVmKinds[index];

@@ -54,18 +54,26 @@ export const installedFiles = (installation: AgentInstallation, kind: ServiceKin
   ...serviceFiles(kind, nodePath),
 ];
 
-export async function installAgent(
+/** Sees to it that the host has what an agent needs, from Debian's packages where something is missing; nothing of the cloud is left there. */
+export async function prepareHost(
   ssh: RemoteShell,
-  installation: AgentInstallation,
-): Promise<{ service: ServiceKind; nodeVersion: string }> {
-  const step = installation.onStep ?? (() => {});
+  { driver = 'libvirt', onStep: step = () => {} }: Pick<AgentInstallation, 'driver' | 'onStep'> = {},
+): Promise<{ service: ServiceKind; node: { path: string; version: string } }> {
   step('look at the host');
   if ((await must(ssh, 'ask who we are', ['id', '-u'])).trim() !== '0') {
     throw new CloudError('Forbidden', 'the agent can only be installed by root; give the user name root, or one that is root');
   }
   const service = await serviceKind(ssh);
-  await ensureTools(ssh, installation.driver ?? 'libvirt', step);
-  const node = await ensureNode(ssh, step);
+  await ensureTools(ssh, driver, step);
+  return { service, node: await ensureNode(ssh, step) };
+}
+
+export async function installAgent(
+  ssh: RemoteShell,
+  installation: AgentInstallation,
+): Promise<{ service: ServiceKind; nodeVersion: string }> {
+  const step = installation.onStep ?? (() => {});
+  const { service, node } = await prepareHost(ssh, installation);
 
   step('stop an earlier agent');
   await stopAgent(ssh, service);

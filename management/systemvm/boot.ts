@@ -70,7 +70,8 @@ export async function bootOf(services: Services, id: Id<'machine'>): Promise<Mac
 export async function bootFiles({ db, config }: Services, id: Id<'machine'>) {
   const { hypervisor } = await db.read.findOneByOrFail(machines, { id });
   // Nothing is fetched from there: a simulated host only notes the names.
-  if (hypervisor === 'Simulator') return { files: Object.values(SIMULATED).map((name) => ({ name, url: 'https://simulated.invalid/', sha256: '0'.repeat(64) })) };
+  if (hypervisor === 'Simulator')
+    return { files: Object.values(SIMULATED).map((name) => ({ name, url: 'https://simulated.invalid/', sha256: '0'.repeat(64) })) };
   const template = await mustHaveTemplate(config);
   const names = bootFileNames(template);
   const file = (name: string, sha256: string) => ({ name, url: `https://${config.advertise[0]}/files/${name}`, sha256 });

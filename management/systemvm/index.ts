@@ -16,6 +16,7 @@ import { startSystemVmSaga } from './sagas/start-system-vm.ts';
 import { stopSystemVmSaga } from './sagas/stop-system-vm.ts';
 import { systemVmSettings } from './settings.ts';
 
+export { consoleMount } from './console-mount.ts';
 export { type SystemVmRow, systemVms } from './entities.ts';
 export { kinds } from './kinds.ts';
 export { applyNetwork, ensureNetwork } from './networks.ts';

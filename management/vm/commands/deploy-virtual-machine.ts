@@ -1,7 +1,7 @@
 import { CloudError } from '../../../protocol/errors.ts';
 import { ownerOf } from '../../account/index.ts';
 import { command, reply } from '../../core/command.ts';
-import { isRootAdmin } from '../../core/context.ts';
+import { type Context, isRootAdmin } from '../../core/context.ts';
 import { domainKind } from '../../core/list.ts';
 import { p, required } from '../../core/params.ts';
 import { hostKind, zoneKind } from '../../infra/index.ts';
@@ -100,7 +100,7 @@ export const deployVirtualMachine = command({
 });
 
 async function chosenNetworks(
-  context: Parameters<typeof ownerOf>[0],
+  context: Context,
   {
     networkids = [],
     ipaddress,
