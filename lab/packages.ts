@@ -35,7 +35,7 @@ export const packageGroups = {
    * downloads and unpacks it without installing.
    */
   build: ['mmdebstrap', 'debian-archive-keyring', 'cpio', 'zstd', 'xz-utils', 'xorriso', 'genisoimage', 'e2fsprogs', 'qemu-utils'],
-  /** Tests only: a browser, API clients, a look at the wire. udhcpc brings a busybox when there is none. */
+  /** Tests only: a browser, API clients, a look at the wire, the sandbox that system VMs bring with them. udhcpc brings a busybox when there is none. */
   test: [
     'chromium',
     'fonts-dejavu-core',
@@ -48,6 +48,7 @@ export const packageGroups = {
     'curl',
     'udhcpc',
     'openssl',
+    'bubblewrap',
   ],
 } as const satisfies Record<string, readonly string[]>;
 
