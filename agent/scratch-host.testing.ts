@@ -14,7 +14,7 @@ export interface ScratchHost {
   close(): Promise<void>;
 }
 
-const TMPFS = ['/run', '/tmp', '/etc/libvirt', '/var/lib/libvirt', '/var/log/libvirt', '/var/cache/libvirt', '/var/lib/nephos-agent'];
+const TMPFS = ['/run', '/tmp', '/etc/libvirt', '/var/lib/libvirt', '/var/log/libvirt', '/var/cache/libvirt'];
 const DEVICES = ['null', 'zero', 'full', 'random', 'urandom', 'tty', 'net', 'kvm'];
 const SETTINGS: Readonly<Record<string, string>> = {
   '/etc/libvirt/libvirtd.conf': 'unix_sock_rw_perms = "0700"\nauth_unix_ro = "none"\nauth_unix_rw = "none"\n',
