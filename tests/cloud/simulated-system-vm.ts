@@ -8,9 +8,9 @@ import { type Handler, on } from '../../protocol/message.ts';
 import type { Beat } from '../../protocol/messages/beat.ts';
 import { ApplyConsoleProxy, CloseConsole, ListConsoles, OpenConsole } from '../../protocol/messages/console.ts';
 import { ApplySecondaryStorage, DownloadImage, MeasureStore, RemoveStoredImage } from '../../protocol/messages/image.ts';
+import type { MachineSpec } from '../../protocol/messages/machine.ts';
 import { ApplyRouter, ReadRouter, type RouterConfiguration } from '../../protocol/messages/router.ts';
 import { ApplyAuthorizedKeys, DescribeSystemVm } from '../../protocol/messages/systemvm.ts';
-import type { MachineSpec } from '../../protocol/messages/machine.ts';
 import { parseBootArguments } from '../../systemvm/bootargs.ts';
 
 const GIB = 2 ** 30;
@@ -29,7 +29,11 @@ interface Role {
   readonly configuration?: () => RouterConfiguration | null;
 }
 
-export function startSimulatedSystemVm(spec: MachineSpec, server: string, { downloadMs = 0 }: { downloadMs?: number } = {}): SimulatedSystemVm {
+export function startSimulatedSystemVm(
+  spec: MachineSpec,
+  server: string,
+  { downloadMs = 0 }: { downloadMs?: number } = {},
+): SimulatedSystemVm {
   if (spec.boot.kind !== 'direct') throw new TypeError('a system VM boots its kernel directly');
   const boot = parseBootArguments(spec.boot.arguments);
   const role = roles[boot.kind](downloadMs);
@@ -41,7 +45,14 @@ export function startSimulatedSystemVm(spec: MachineSpec, server: string, { down
     store: memoryIdentityStore(),
     version: 'simulated',
     handlers: [
-      on(DescribeSystemVm, async () => ({ version: 'simulated', operatingSystem: 'simulated', kernel: 'simulated', node: process.version, residentMib: 1, stages: [] })),
+      on(DescribeSystemVm, async () => ({
+        version: 'simulated',
+        operatingSystem: 'simulated',
+        kernel: 'simulated',
+        node: process.version,
+        residentMib: 1,
+        stages: [],
+      })),
       on(ApplyAuthorizedKeys, async () => ({})),
       ...role.handlers,
     ],
@@ -89,7 +100,13 @@ const roles: Record<SystemVmKindName, (downloadMs: number) => Role> = {
           await new Promise((resolve) => setTimeout(resolve, downloadMs));
           const sha256 = createHash('sha256').update(url).digest('hex');
           images.set(imageId, sha256);
-          return { downloadedBytes: GIB / 4, sizeBytes: GIB / 4, virtualSizeBytes: GIB, sha256, checksum: `{SHA-512}${createHash('sha512').update(url).digest('hex')}` };
+          return {
+            downloadedBytes: GIB / 4,
+            sizeBytes: GIB / 4,
+            virtualSizeBytes: GIB,
+            sha256,
+            checksum: `{SHA-512}${createHash('sha512').update(url).digest('hex')}`,
+          };
         }),
         on(RemoveStoredImage, async ({ imageId }) => {
           images.delete(imageId);
@@ -110,7 +127,13 @@ const roles: Record<SystemVmKindName, (downloadMs: number) => Role> = {
           if (newer) applied = wanted;
           return { generation: applied?.generation ?? wanted.generation, changedFiles: newer ? 1 : 0 };
         }),
-        on(ReadRouter, async () => ({ generation: applied?.generation ?? 0, fingerprint: '', drift: [], services: {}, passwordsSaved: {} })),
+        on(ReadRouter, async () => ({
+          generation: applied?.generation ?? 0,
+          fingerprint: '',
+          drift: [],
+          services: {},
+          passwordsSaved: {},
+        })),
       ],
     };
   },

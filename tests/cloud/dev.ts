@@ -1,0 +1,27 @@
+/** `npm run dev`: the whole cloud with simulated hosts and system VMs, for developers and for other clients' test suites. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { root } from '../../lab/installation.ts';
+import { startServices } from '../../lab/services.ts';
+import { createLog } from '../../protocol/log.ts';
+import { startCloud } from './cloud.ts';
+import { ensureSimulatorZone, simulatorPlan } from './simulator-zone.ts';
+
+const PORT = Number(process.env['NEPHOS_DEV_PORT'] ?? 8096);
+const started = performance.now();
+const seconds = () => `${((performance.now() - started) / 1000).toFixed(1)} s`;
+const varDirectory = join(root, 'var/dev');
+await mkdir(varDirectory, { recursive: true });
+const services = await startServices({ varDir: varDirectory, durability: 'fast' });
+const cloud = await startCloud({
+  services,
+  varDirectory,
+  httpPort: PORT,
+  log: createLog('dev', { level: process.env['NEPHOS_LOG_LEVEL'] ?? 'warn' }),
+  downloadMs: 200,
+});
+console.log(`${seconds()}  the API answers at ${cloud.url}`);
+console.log(`  apiKey    ${cloud.adminKeys.apiKey}\n  secretKey ${cloud.adminKeys.secretKey}`);
+await ensureSimulatorZone(cloud.admin, simulatorPlan());
+console.log(`${seconds()}  the zone Sandbox-simulator is ready; Ctrl-C ends it`);
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void cloud.close().then(() => process.exit(0)));
