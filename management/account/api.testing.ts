@@ -18,7 +18,7 @@ import { openMetrics } from '../core/metrics.ts';
 import { ownerTables } from '../core/owners.ts';
 import { openSecrets } from '../core/secrets.ts';
 import type { Services } from '../core/services.ts';
-import { openSettings } from '../core/settings.ts';
+import { type AnySetting, openSettings } from '../core/settings.ts';
 import { coreTables } from '../core/tables.ts';
 import { infraTables } from '../infra/entities.ts';
 import { machineTables } from '../machine/entities.ts';
@@ -65,7 +65,7 @@ async function answer(response: Response): Promise<Answer> {
   return { status: response.status, headers: response.headers, body };
 }
 
-export async function withApi(work: (api: Api) => Promise<void>): Promise<void> {
+export async function withApi(work: (api: Api) => Promise<void>, moreSettings: readonly AnySetting[] = []): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'nephos-api-'));
   try {
     await withScratchDatabase(async ({ database }) => {
@@ -78,7 +78,11 @@ export async function withApi(work: (api: Api) => Promise<void>): Promise<void> 
       ];
       const db = await openDatabase({ ...database, poolSize: 6 }, tables, [], log);
       await db.source.synchronize();
-      const settings = await openSettings(db, [defaultPageSize, sessionTimeoutMinutes, ...areas.flatMap((area) => area.settings)], log);
+      const settings = await openSettings(
+        db,
+        [defaultPageSize, sessionTimeoutMinutes, ...areas.flatMap((area) => area.settings), ...moreSettings],
+        log,
+      );
       const needed = {
         config: { varDirectory: directory },
         serverId: newId('managementServer'),
