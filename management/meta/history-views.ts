@@ -59,7 +59,7 @@ export const loadAlerts = ({ read }: Reader, ids: readonly string[]): Promise<Al
   read.findBy(alerts, { id: In(ids as Id<'alert'>[]) });
 export const alertView = view<AlertRow>('AlertResponse', 'alert', {
   id: f.string('the id of the alert', (row) => row.id),
-  type: f.integer('the number of the type', (row) => row.type),
+  type: f.short('the number of the type', (row) => row.type),
   name: f.string('the name of the type', (row) => row.name),
   description: f.string('what is wrong', (row) => row.description),
   sent: f.date('when it was raised last', (row) => row.lastSentAt),

@@ -27,7 +27,7 @@ export const deployVirtualMachine = command({
     networkids: p.entities("its networks, the default one first; the account's own network when left out", networkKind, 'operate'),
     ipaddress: p.ip4('its address in the default network'),
     iptonetworklist: p.maps('its addresses by network; goes instead of networkids', ['networkid', 'ip']),
-    userdata: p.string('user data in Base64', { max: 1_500_000 }),
+    userdata: p.string('user data in Base64', { max: 1_048_576 }),
     keypair: p.string('name of an SSH key pair'),
     keypairs: p.texts('names of SSH key pairs'),
     details: p.details('cpuNumber, cpuSpeed and memory of a custom offering'),

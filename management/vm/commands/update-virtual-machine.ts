@@ -19,7 +19,7 @@ export const updateVirtualMachine = command({
     name: p.string('its new host name; the machine must be stopped'),
     displayname: p.string('the new name shown to people'),
     group: p.string('its new group'),
-    userdata: p.string('new user data in Base64', { max: 1_500_000 }),
+    userdata: p.string('new user data in Base64', { max: 1_048_576 }),
     ostypeid: p.entity('its new OS type', osTypeKind, 'use'),
     haenable: p.boolean('start it elsewhere when its host is lost'),
     deleteprotection: p.boolean('protect it from being destroyed'),
