@@ -4,7 +4,7 @@ import type { StoragePoolState, VolumeState } from '../../protocol/states/storag
 import type { ImageCopyState } from '../../protocol/states/template.ts';
 import { column, table } from '../core/db.ts';
 
-/** Primary storage. */
+/** Primary storage: of one cluster, or of all hosts of a zone that have its hypervisor. */
 export interface StoragePoolRow {
   id: Id<'storagePool'>;
   zoneId: Id<'zone'>;
@@ -131,4 +131,18 @@ export const imageCopies = table<ImageCopyRow>(
   },
   { uniques: [['poolId', 'templateId']], indices: [['templateId']] },
 );
-export const storageTables = [storagePools, volumes, imageCopies];
+
+/** A pool on a host that reaches it. */
+export interface StoragePoolHostRow {
+  poolId: Id<'storagePool'>;
+  hostId: Id<'host'>;
+  /** Why the host cannot use it; null when it can. */
+  error: string | null;
+  updatedAt: Date;
+}
+export const storagePoolHosts = table<StoragePoolHostRow>(
+  'storage_pool_host',
+  { poolId: column.key(), hostId: column.key(), error: column.nullable(column.string(1024)), updatedAt: column.time() },
+  { indices: [['hostId']] },
+);
+export const storageTables = [storagePools, storagePoolHosts, volumes, imageCopies];

@@ -14,3 +14,11 @@ export const storageDisableThreshold = setting.decimal('pool.storage.capacity.di
   category: 'Alert',
   about: 'Share of a storage pool in real use above which no new volume is put on it.',
 });
+export const storageNotificationThreshold = setting.decimal('cluster.storage.capacity.notificationthreshold', 0.75, {
+  min: 0,
+  max: 1,
+  scopes: ['global', 'zone', 'storagepool'],
+  category: 'Alert',
+  about: 'Share of a storage pool in real use above which an alert is raised.',
+});
+export const storageSettings = [storageOverprovisioning, storageDisableThreshold, storageNotificationThreshold];

@@ -1,5 +1,5 @@
 /** Making volumes real on a pool, and removing them: parts of sagas. */
-import { In, IsNull } from 'typeorm';
+import { IsNull, Not } from 'typeorm';
 import { CloudError } from '../../protocol/errors.ts';
 import { newId } from '../../protocol/ids.ts';
 import { call } from '../../protocol/message.ts';
@@ -11,8 +11,10 @@ import type { Run } from '../core/saga.ts';
 import type { Services } from '../core/services.ts';
 import { agents } from '../core/tables.ts';
 import { type HostRow, hosts } from '../infra/index.ts';
+import { diskOfferings, serviceOfferings } from '../offering/index.ts';
 import { storedImages, templates } from '../template/index.ts';
-import { imageCopies, type StoragePoolRow, storagePools, type VolumeRow, volumes } from './entities.ts';
+import { imageCopies, type StoragePoolRow, storagePoolHosts, storagePools, type VolumeRow, volumes } from './entities.ts';
+import { hasTags, REACHES, reaches } from './rules.ts';
 import { storageDisableThreshold, storageOverprovisioning } from './settings.ts';
 
 export interface NewVolume {
@@ -64,7 +66,7 @@ export async function ensureVolume(run: Run, volumeId: Id<'volume'>, hostId: Id<
       }
       const pool = volume.poolId
         ? await tx.findOneByOrFail(storagePools, { id: volume.poolId })
-        : await takeRoom(tx, host, volume.sizeBytes, settings);
+        : await takeRoom(tx, host, volume, settings);
       await move(tx, volumes, volumeStates, volume, volume.state === 'Creating' ? 'retry' : 'create', { poolId: pool.id });
       return { done: false, poolId: pool.id, imageId: volume.templateId, sizeBytes: volume.sizeBytes };
     },
@@ -161,11 +163,13 @@ export async function expungeVolumes(run: Run, volumeIds: readonly Id<'volume'>[
   }
 }
 
-/** A host that is up and reaches the pool. */
-export async function hostOfPool(tx: Tx, pool: StoragePoolRow): Promise<HostRow> {
+/** A host that is up and reaches the pool; rather one that is known to have it. */
+export async function hostOfPool(tx: Tx, pool: Pick<StoragePoolRow, 'id' | 'name'>): Promise<HostRow> {
   const [found] = await tx.query(
-    `SELECT h.id AS id FROM host h JOIN agent a ON a.id = h.id WHERE a.state = 'Up' AND h.removed_at IS NULL AND h.zone_id = ? AND (? IS NULL OR h.cluster_id = ?) LIMIT 1`,
-    [pool.zoneId, pool.clusterId, pool.clusterId],
+    `SELECT h.id AS id FROM storage_pool p JOIN host h ON ${REACHES} JOIN agent a ON a.id = h.id
+       LEFT JOIN storage_pool_host ph ON ph.pool_id = p.id AND ph.host_id = h.id
+      WHERE p.id = ? AND a.state = 'Up' AND h.removed_at IS NULL ORDER BY ph.pool_id IS NULL, ph.error IS NOT NULL, h.id LIMIT 1`,
+    [pool.id],
   );
   const host = found ? await tx.findOneBy(hosts, { id: found.id }) : null;
   if (!host) throw new CloudError('Unreachable', `no host that reaches the storage pool ${pool.name} is up`);
@@ -174,42 +178,61 @@ export async function hostOfPool(tx: Tx, pool: StoragePoolRow): Promise<HostRow>
 
 async function checkReach(tx: Tx, volume: VolumeRow, host: HostRow): Promise<void> {
   const pool = volume.poolId ? await tx.findOneBy(storagePools, { id: volume.poolId }) : null;
-  if (!pool || pool.zoneId !== host.zoneId || (pool.clusterId !== null && pool.clusterId !== host.clusterId)) {
+  if (!pool || !reaches(pool, host)) {
     throw new CloudError('InsufficientCapacity', `the host ${host.name} does not reach the storage pool of the machine's volume`);
   }
 }
 
-/** Takes room for a volume on the emptiest pool that the host reaches. */
-async function takeRoom(tx: Tx, host: HostRow, sizeBytes: number, settings: Services['settings']): Promise<StoragePoolRow> {
-  const pools = await tx.find(storagePools, { where: { zoneId: host.zoneId, state: In(['Up']), removedAt: IsNull() } });
-  const reached = pools.filter(({ clusterId }) => clusterId === null || clusterId === host.clusterId);
+/** Takes room for a volume on the emptiest pool that the host reaches and that has the tags its offering asks for. */
+async function takeRoom(tx: Tx, host: HostRow, volume: VolumeRow, settings: Services['settings']): Promise<StoragePoolRow> {
+  const { sizeBytes } = volume;
+  const pools = await tx.find(storagePools, { where: { zoneId: host.zoneId, state: 'Up', removedAt: IsNull() } });
+  const broken = await tx.find(storagePoolHosts, { where: { hostId: host.id, error: Not(IsNull()) } });
+  const wanted = await tagsWanted(tx, volume);
+  const reached = pools.filter((pool) => reaches(pool, host) && !broken.some(({ poolId }) => poolId === pool.id));
   const byRoom = reached
+    .filter(({ tags }) => hasTags(tags, wanted))
     .map((pool) => ({
       pool,
       limit: pool.totalBytes * settings.get(storageOverprovisioning, { zone: host.zoneId, storagepool: pool.id }),
       full: pool.totalBytes > 0 && pool.usedBytes / pool.totalBytes > settings.get(storageDisableThreshold, { zone: host.zoneId }),
     }))
-    .filter(({ full }) => !full)
     .sort((a, b) => b.limit - b.pool.allocatedBytes - (a.limit - a.pool.allocatedBytes));
-  for (const { pool, limit } of byRoom) {
-    const done = await tx.query('UPDATE storage_pool SET allocated_bytes = allocated_bytes + ? WHERE id = ? AND allocated_bytes + ? <= ?', [
-      sizeBytes,
-      pool.id,
-      sizeBytes,
-      limit,
-    ]);
+  for (const { pool, limit, full } of byRoom) {
+    if (full) continue;
+    const done = await tx.query(
+      "UPDATE storage_pool SET allocated_bytes = allocated_bytes + ? WHERE id = ? AND state = 'Up' AND allocated_bytes + ? <= ?",
+      [sizeBytes, pool.id, sizeBytes, limit],
+    );
     if (done.affectedRows === 1) return pool;
   }
-  const best = byRoom[0];
+  const best = byRoom.find(({ full }) => !full);
+  if (best) {
+    const left = Math.max(0, best.limit - best.pool.allocatedBytes);
+    throw new CloudError(
+      'InsufficientStorage',
+      `no storage pool has room for a volume of ${gib(sizeBytes)} GiB; the emptiest, ${best.pool.name}, has ${gib(left)} GiB left`,
+    );
+  }
+  const [fullest] = byRoom;
+  if (fullest)
+    throw new CloudError('InsufficientStorage', `the storage pool ${fullest.pool.name} is too full for new volumes, and there is no other`);
   throw new CloudError(
     'InsufficientStorage',
-    best
-      ? `no storage pool has room for a volume of ${gib(sizeBytes)} GiB; the emptiest, ${best.pool.name}, has ${gib(Math.max(0, best.limit - best.pool.allocatedBytes))} GiB left`
+    reached.length > 0
+      ? `no storage pool of the host ${host.name} has the tags ${wanted}`
       : `no storage pool is up for the host ${host.name}`,
   );
 }
+
+/** A disk offering's tags, or those of the service offering that a root disk comes with. */
+async function tagsWanted(tx: Tx, { diskOfferingId, serviceOfferingId }: VolumeRow): Promise<string | null> {
+  if (diskOfferingId) return (await tx.findOneBy(diskOfferings, { id: diskOfferingId }))?.tags ?? null;
+  if (serviceOfferingId) return (await tx.findOneBy(serviceOfferings, { id: serviceOfferingId }))?.storageTags ?? null;
+  return null;
+}
 const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
 
-async function giveRoom(tx: Tx, poolId: Id<'storagePool'>, sizeBytes: number): Promise<void> {
+export async function giveRoom(tx: Tx, poolId: Id<'storagePool'>, sizeBytes: number): Promise<void> {
   await tx.query('UPDATE storage_pool SET allocated_bytes = GREATEST(0, allocated_bytes - ?) WHERE id = ?', [sizeBytes, poolId]);
 }

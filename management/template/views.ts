@@ -1,7 +1,7 @@
 import { In } from 'typeorm';
-import { shownPath } from '../account/index.ts';
 import { type Caller, isRootAdmin } from '../core/context.ts';
 import type { Database } from '../core/db.ts';
+import { shownPath } from '../core/owners.ts';
 import { type Fields, f, view } from '../core/view.ts';
 import { type OsTypeRow, type StoredImageRow, storedImages, type TemplateRow, templates } from './entities.ts';
 import type { OsCategory } from './kinds.ts';
