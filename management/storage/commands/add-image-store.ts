@@ -17,7 +17,7 @@ export const addImageStore = command({
     provider: required(
       p.word('NFS, or Directory for a directory on the machine that the secondary storage service runs on', imageStoreProviders),
     ),
-    url: p.string('where it is: nfs://server/path, or file:///path', { max: 1000 }),
+    url: p.string('where it is: nfs://server/path, or file:///path', { max: 2048 }),
     zoneid: p.entity('the zone', zoneKind, 'use'),
     name: p.string('the name of the image store; its URL when left out'),
     details: p.maps('details of the image store; nfs.version is 3, 4, 4.1 or 4.2', ['key', 'value']),

@@ -19,7 +19,7 @@ export const createStoragePool = command({
   event: { type: 'STORAGE.POOL.CREATE', text: 'adding storage pool', resource: 'StoragePool' },
   params: {
     name: required(p.string('the name of the storage pool')),
-    url: required(p.string('where it is: nfs://server/path or SharedMountPoint://localhost/path', { max: 1000 })),
+    url: required(p.string('where it is: nfs://server/path or SharedMountPoint://localhost/path')),
     zoneid: required(p.entity('the zone', zoneKind, 'use')),
     podid: p.entity('the pod of the cluster', podKind, 'use'),
     clusterid: p.entity('the cluster whose hosts will reach it', clusterKind, 'use'),

@@ -18,7 +18,7 @@ export const listStoragePools = command({
     clusterid: p.entity('storage pools of this cluster', clusterKind, 'list'),
     hostid: p.entity('storage pools that this host reaches', hostKind, 'list'),
     ipaddress: p.string('storage pools on this server'),
-    path: p.string('storage pools at this path', { max: 1000 }),
+    path: p.string('storage pools at this path'),
     scope: p.word('storage pools of this scope', ['CLUSTER', 'ZONE']),
     status: p.string('storage pools in this state'),
   },
