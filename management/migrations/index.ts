@@ -1,2 +1,4 @@
 /** Append only: each release's change of the tables. */
-export const migrations: readonly (new () => object)[] = [];
+import { FirstSchema } from './0001-first-schema.ts';
+
+export const migrations: readonly (new () => object)[] = [FirstSchema];

@@ -14,7 +14,6 @@ import type { CloudError } from '../../protocol/errors.ts';
 import { type AgentLink, openAgentLink } from '../../protocol/link/agent-link.ts';
 import { memoryIdentityStore } from '../../protocol/link/identity.ts';
 import { createLog, type Log } from '../../protocol/log.ts';
-import type { Id } from '../../protocol/schema.ts';
 import { type SimulatedSystemVm, startSimulatedSystemVm } from './simulated-system-vm.ts';
 
 export interface CloudOptions {
