@@ -4,6 +4,7 @@
  */
 import { isIPv4 } from 'node:net';
 import { CloudError } from '../protocol/errors.ts';
+import { cidrOf, ip4ToNumber } from '../protocol/ip4.ts';
 
 const refuse = (what: string, value: string): never => {
   throw new CloudError('InvalidParameter', `${JSON.stringify(value.slice(0, 80))} cannot be ${what}`);
@@ -20,13 +21,7 @@ export const hostName = (value: string): string =>
   value.length <= 253 && /^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/.test(value) ? value.toLowerCase() : refuse('a host name', value);
 export const integer = (value: number): string => (Number.isSafeInteger(value) ? String(value) : refuse('a whole number', String(value)));
 
-const bitsOf = (value: string): number => value.split('.').reduce((bits, part) => bits * 256 + Number(part), 0);
-const textOf = (bits: number): string => [24, 16, 8, 0].map((shift) => Math.floor(bits / 2 ** shift) % 256).join('.');
-
 /** The network that `value` is in, as `10.1.1.0/24`. */
-export function networkOf(value: string, prefix: number): string {
-  const size = 2 ** (32 - prefix);
-  return `${textOf(Math.floor(bitsOf(address(value)) / size) * size)}/${integer(prefix)}`;
-}
+export const networkOf = (value: string, prefix: number): string => cidrOf(address(value), prefix);
 /** Orders addresses by number, so that equal configurations give equal files. */
-export const byAddress = (a: string, b: string): number => bitsOf(a) - bitsOf(b);
+export const byAddress = (a: string, b: string): number => ip4ToNumber(a) - ip4ToNumber(b);

@@ -1,5 +1,6 @@
 /** The parameters a system VM boots with: `key=value` or `nephos.key=value` words on the kernel's command line, beside the kernel's own. */
 import { CloudError } from '../protocol/errors.ts';
+import { prefixOfNetmask } from '../protocol/ip4.ts';
 import { type NicRole, nicRoles, type SystemVmKindName, systemVmKindNames } from '../protocol/kinds.ts';
 import { ApplyAuthorizedKeys } from '../protocol/messages/systemvm.ts';
 import { type Id, type Schema, Secret, s } from '../protocol/schema.ts';
@@ -47,12 +48,13 @@ const isPlainKey = (key: string): key is PlainKey => plainKeys.some((known) => k
 
 const publicKeyLine = ApplyAuthorizedKeys.ask;
 const port = s.string({ match: /^[1-9]\d{0,4}$/ });
-const prefixByMask = new Map(
-  Array.from({ length: 33 }, (_, prefix) => {
-    const bits = prefix === 0 ? 0 : (0xffffffff << (32 - prefix)) >>> 0;
-    return [[24, 16, 8, 0].map((shift) => (bits >>> shift) & 0xff).join('.'), prefix] as const;
-  }),
-);
+const prefixOf = (netmask: string): number | null => {
+  try {
+    return prefixOfNetmask(netmask);
+  } catch {
+    return null;
+  }
+};
 
 /** Reads `line`; every problem of it is in the one error, so a failed boot needs one look. */
 export function parseBootArguments(line: string): BootArguments {
@@ -122,8 +124,8 @@ export function parseBootArguments(line: string): BootArguments {
       const role = check(s.oneOf(...nicRoles), fields.get('role') ?? '', `${device}role`);
       const ipText = fields.get('ip') ?? '';
       const address = ipText === '' ? null : (check(s.ip4(), ipText, `${device}ip`) ?? null);
-      const prefix = prefixByMask.get(fields.get('mask') ?? '');
-      if (address !== null && prefix === undefined) problems.push(`${device}mask must be a network mask`);
+      const prefix = prefixOf(fields.get('mask') ?? '');
+      if (address !== null && prefix === null) problems.push(`${device}mask must be a network mask`);
       const mtuText = fields.get('mtu');
       const mtu = mtuText === undefined ? null : (check(s.int({ min: 576, max: 9216 }), Number(mtuText), `${device}mtu`) ?? null);
       return mac === undefined || role === undefined ? [] : [{ device, mac, role, address, prefix: prefix ?? 32, mtu }];

@@ -20,7 +20,7 @@ const bootArguments: BootArguments = {
     { device: 'eth2', mac: '02:00:00:00:00:03', role: 'public', address: '203.0.113.20', prefix: 24, mtu: null },
   ],
   defaultRoute: { gateway: '203.0.113.1', device: 'eth2' },
-  managementCidrs: ['198.18.0.0/16', '198.19.0.0/16'],
+  managementCidrs: ['198.18.0.0/16', '198.18.0.0/20', '198.18.8.0/24', '198.19.0.0/16'],
   localGateway: '198.18.0.1',
   dnsServers: ['203.0.113.53', '198.18.0.53'],
   internalDnsServers: ['198.18.0.53'],
@@ -28,7 +28,7 @@ const bootArguments: BootArguments = {
 };
 const inOrder = new Map(bootArguments.nics.map(({ mac, device }) => [mac, device]));
 
-test('addresses are set before a NIC comes up, so that the kernel announces them', () => {
+test('addresses are set before a NIC comes up, so that the kernel announces them; what is on the link is not routed', () => {
   assert.equal(
     compileNetwork(bootArguments, inOrder),
     `link set dev lo up

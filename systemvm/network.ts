@@ -1,6 +1,7 @@
 /** A system VM's own addresses, routes and names, set in one run of `ip`: starting a program is what takes long in an emulated machine. */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { CloudError } from '../protocol/errors.ts';
+import { cidrRange } from '../protocol/ip4.ts';
 import type { BootArguments } from './bootargs.ts';
 import { runCommand } from './commands.ts';
 import { writeFileIfChanged } from './files.ts';
@@ -29,8 +30,15 @@ export function compileNetwork(bootArguments: BootArguments, present: PresentNic
     lines.push(`link set dev ${device} up`);
   }
   const management = nics.find(({ role }) => role === 'management');
+  const onLink = nics.flatMap(({ address, prefix }) => (address === null ? [] : [cidrRange(`${address}/${prefix}`)]));
+  // What a NIC is on itself must not be routed: the route would take the place of the kernel's own, and neighbours would be reached by way of the gateway.
+  const isOnLink = (cidr: string): boolean => {
+    const { first, last } = cidrRange(cidr);
+    return onLink.some((link) => first >= link.first && last <= link.last);
+  };
   if (management !== undefined && localGateway !== null)
-    for (const cidr of managementCidrs) lines.push(`route replace ${cidr} via ${localGateway} dev ${management.device}`);
+    for (const cidr of managementCidrs.filter((each) => !isOnLink(each)))
+      lines.push(`route replace ${cidr} via ${localGateway} dev ${management.device}`);
   if (defaultRoute !== null) lines.push(`route replace default via ${defaultRoute.gateway} dev ${defaultRoute.device}`);
   return `${lines.join('\n')}\n`;
 }

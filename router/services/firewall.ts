@@ -1,4 +1,5 @@
 /** What guests may reach outside. `chain egress` sees the first packet of each connection from the guest to the public NIC. */
+import { cidrsOverlap } from '../../protocol/ip4.ts';
 import type { Firewall } from '../../protocol/network-services/firewall.ts';
 import { cidr, integer } from '../encoders.ts';
 import type { Compile } from './contribution.ts';
@@ -39,8 +40,7 @@ export function withoutNested(networks: readonly string[]): string[] {
   const prefixOf = (network: string): number => Number(network.split('/')[1]);
   const kept: string[] = [];
   for (const network of unique(networks).sort((a, b) => prefixOf(a) - prefixOf(b))) {
-    const start = network.split('/')[0] ?? '';
-    if (!kept.some((wider) => cidr(`${start}/${prefixOf(wider)}`) === wider)) kept.push(network);
+    if (!kept.some((wider) => cidrsOverlap(wider, network))) kept.push(network);
   }
   return kept.sort();
 }

@@ -172,7 +172,7 @@ export async function openSurroundings(kind: SystemVmKindName): Promise<Surround
         ),
         gateway: '203.0.113.1',
         gatewaydev: 'eth2',
-        mgmtcidr: '198.18.128.0/17',
+        mgmtcidr: '198.18.0.0/24,198.18.128.0/17',
         localgw: asKind === 'router' ? 'none' : '198.18.0.1',
         dns1: '203.0.113.53',
         domain: 'cloud.internal',

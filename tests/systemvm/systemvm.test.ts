@@ -75,6 +75,7 @@ describe('a system VM between its networks', { skip: isRoot ? false : 'needs roo
     for (const index of [0, 1, 2, 3]) assert.match(links, new RegExp(`^eth${index}@\\S+ +\\S+ +02:00:00:00:05:0${index}`, 'm'));
     assert.match(await inside(vm.namespace, 'ip', ['route', 'show', 'default']), /^default via 203\.0\.113\.1 dev eth2/);
     assert.match(await inside(vm.namespace, 'ip', ['route', 'get', '198.18.200.9']), /via 198\.18\.0\.1 dev eth1/);
+    assert.match(await inside(vm.namespace, 'ip', ['route', 'get', '198.18.0.2']), /^198\.18\.0\.2 dev eth1/);
     assert.equal(await readFile(`${vm.folder}/resolv.conf`, 'utf8'), 'search cloud.internal\nnameserver 203.0.113.53\n');
   });
 
