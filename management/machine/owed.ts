@@ -1,13 +1,15 @@
 /** Undoes that could not reach their machine are asked as soon as it is back. */
 
 import { RebootMachine, StopMachine } from '../../protocol/messages/machine.ts';
-import { RemoveVolume } from '../../protocol/messages/storage.ts';
+import { DetachPool, RemoveVolume } from '../../protocol/messages/storage.ts';
 import { s } from '../../protocol/schema.ts';
 import { reconciler } from '../core/reconcile.ts';
 import { agents, owedAsks } from '../core/tables.ts';
 
 /** Undoes are of these kinds; their answers say nothing that anybody waits for. */
-const names = new Map([StopMachine, RemoveVolume, RebootMachine].map(({ name, patience }) => [name, { name, patience, answer: s.json() }]));
+const names = new Map(
+  [StopMachine, RemoveVolume, RebootMachine, DetachPool].map(({ name, patience }) => [name, { name, patience, answer: s.json() }]),
+);
 
 export const owedAsksReconciler = reconciler({
   name: 'owedAsks',

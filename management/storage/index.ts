@@ -14,7 +14,7 @@ import { attachPools } from './pools.ts';
 import { attachReconciler } from './reconcilers/attach.ts';
 import { imageCopiesReconciler } from './reconcilers/image-copies.ts';
 import { leftoversReconciler } from './reconcilers/leftovers.ts';
-import { measureReconciler } from './reconcilers/measure.ts';
+import { measureReconciler, measureStores } from './reconcilers/measure.ts';
 import { createStoragePoolSaga } from './sagas/create-storage-pool.ts';
 import { deleteStoragePoolSaga } from './sagas/delete-storage-pool.ts';
 import { storageSettings } from './settings.ts';
@@ -51,5 +51,5 @@ export const storageArea: Area = {
   sagas: asSagas(createStoragePoolSaga, deleteStoragePoolSaga),
   reconcilers: [attachReconciler, measureReconciler, imageCopiesReconciler, leftoversReconciler],
   settings: storageSettings,
-  agentHooks: { prepare: attachPools },
+  agentHooks: { prepare: attachPools, up: measureStores },
 };

@@ -9,7 +9,7 @@ import type { Tx } from '../core/db.ts';
 import { raiseAlert, resolveAlert } from '../core/events.ts';
 import type { Services } from '../core/services.ts';
 import { type HostRow, hosts } from '../infra/index.ts';
-import { type StoragePoolRow, storagePools } from './entities.ts';
+import { type StoragePoolRow, storagePoolHosts, storagePools } from './entities.ts';
 import { REACHES, reaches } from './rules.ts';
 
 export const specOf = ({ id, type, path, server }: StoragePoolRow): PoolSpec => ({ id, type, path, server });
@@ -66,7 +66,8 @@ export async function attachPool(
     await db.transact((tx) => noteReach(tx, pool, host, CloudError.store(error).message));
     return;
   }
-  await db.transact((tx) => noteReach(tx, pool, host, null));
+  const known = await db.read.findOneBy(storagePoolHosts, { poolId: pool.id, hostId: host.id });
+  if (known?.error !== null) await db.transact((tx) => noteReach(tx, pool, host, null));
 }
 
 /** Before a host counts as Up it is told its pools; one whose file server is away must not keep it from the others. */

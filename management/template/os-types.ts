@@ -32,11 +32,13 @@ const CATALOGUE: Readonly<Record<string, readonly string[]>> = {
   ],
   Fedora: upTo('Fedora Linux', 38, 43),
   FreeBSD: [...both('FreeBSD 10', 'FreeBSD 11', 'FreeBSD 12', 'FreeBSD 13'), ...only64('FreeBSD 14', 'FreeBSD 15')],
-  Novell: [
+  SUSE: [
     ...both('SUSE Linux Enterprise Server 11'),
     ...only64('SUSE Linux Enterprise Server 12', 'SUSE Linux Enterprise Server 15', 'SUSE Linux Enterprise Server 16'),
+    'openSUSE Leap 15',
+    'openSUSE Leap 16',
+    'openSUSE Tumbleweed',
   ],
-  openSUSE: ['openSUSE Leap 15', 'openSUSE Leap 16', 'openSUSE Tumbleweed'],
   Oracle: ['Oracle Linux 7', 'Oracle Linux 8', 'Oracle Linux 9', 'Oracle Linux 10'],
   RedHat: [...both('Red Hat Enterprise Linux 5.0', 'Red Hat Enterprise Linux 6.0'), ...upTo('Red Hat Enterprise Linux', 7, 10)],
   'Rocky Linux': ['Rocky Linux 8', 'Rocky Linux 9', 'Rocky Linux 10'],

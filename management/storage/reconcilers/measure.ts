@@ -3,9 +3,11 @@ import { CloudError } from '../../../protocol/errors.ts';
 import { call } from '../../../protocol/message.ts';
 import { MeasureStore } from '../../../protocol/messages/image.ts';
 import { MeasurePool } from '../../../protocol/messages/storage.ts';
+import type { Peer } from '../../core/area.ts';
 import { raiseAlert, resolveAlert } from '../../core/events.ts';
 import { reconciler } from '../../core/reconcile.ts';
 import type { Services } from '../../core/services.ts';
+import { agents } from '../../core/tables.ts';
 import { type ImageStoreRow, imageStores } from '../../template/index.ts';
 import { type StoragePoolRow, storagePools } from '../entities.ts';
 import { noteReach } from '../pools.ts';
@@ -34,10 +36,10 @@ async function each<T>(things: readonly T[], work: (thing: T) => Promise<void>):
   for (let i = 0; i < things.length; i += AT_ONCE) await Promise.all(things.slice(i, i + AT_ONCE).map(work));
 }
 
-async function measurePool({ db, agents, settings, log }: Services, pool: StoragePoolRow): Promise<void> {
+async function measurePool({ db, agents: asks, settings, log }: Services, pool: StoragePoolRow): Promise<void> {
   try {
     const host = await hostOfPool(db.read, pool);
-    const ask = agents.ask({ kind: 'host', id: host.id }, call(MeasurePool, { poolId: pool.id }), {
+    const ask = asks.ask({ kind: 'host', id: host.id }, call(MeasurePool, { poolId: pool.id }), {
       requestId: 'storage.measure',
       linkGraceSeconds: 0,
     });
@@ -66,9 +68,18 @@ async function measurePool({ db, agents, settings, log }: Services, pool: Storag
   }
 }
 
-async function measureStore({ db, agents, log }: Services, store: ImageStoreRow): Promise<void> {
+/** As soon as a secondary storage VM is there, so that the stores' sizes are known from the beginning. */
+export async function measureStores(services: Services, { kind, id }: Peer): Promise<void> {
+  if (kind !== 'secondary-storage') return;
+  const agent = await services.db.read.findOneBy(agents, { id });
+  if (!agent?.zoneId) return;
+  const stores = await services.db.read.find(imageStores, { where: { zoneId: agent.zoneId, removedAt: IsNull() } });
+  await each(stores, (store) => measureStore(services, store));
+}
+
+async function measureStore({ db, agents: asks, log }: Services, store: ImageStoreRow): Promise<void> {
   try {
-    const { totalBytes, usedBytes } = await agents.ask(
+    const { totalBytes, usedBytes } = await asks.ask(
       { any: 'secondary-storage', zoneId: store.zoneId },
       call(MeasureStore, { storeId: store.id }),
       { requestId: 'storage.measure', linkGraceSeconds: 0 },
