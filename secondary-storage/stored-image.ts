@@ -1,6 +1,5 @@
 /** How images lie on a store: `template/<id>/` holds the file and `image.json`; while one is being made, `template/<id>.part/` holds what there is. */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { imageFormats } from '../protocol/messages/image.ts';
@@ -110,8 +109,18 @@ export async function sweepParts(store: string, isRunning: (imageId: string) => 
 
 export async function sha256OfFile(path: string, signal: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024, signal })) hash.update(chunk);
-  return hash.digest('hex');
+  const buffer = Buffer.allocUnsafeSlow(1024 * 1024);
+  const file = await open(path, 'r');
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
+      if (bytesRead === 0) return hash.digest('hex');
+      hash.update(buffer.subarray(0, bytesRead));
+    }
+  } finally {
+    await file.close();
+  }
 }
 
 const isAbsent = (error: unknown): boolean => typeof error === 'object' && error !== null && 'code' in error && error.code === 'ENOENT';

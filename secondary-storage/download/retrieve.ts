@@ -3,6 +3,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { CloudError } from '../../protocol/errors.ts';
 import { s } from '../../protocol/schema.ts';
@@ -161,39 +163,56 @@ export async function retrieve(options: RetrieveOptions): Promise<Retrieved> {
     return false;
   };
 
+  // One buffer for all writes: a new one for each would be garbage faster than it is collected.
+  const pending = Buffer.allocUnsafeSlow(WRITE_BYTES);
+
   const readBody = async (response: IncomingMessage, host: string): Promise<void> => {
-    let pending: Buffer[] = [];
     let pendingBytes = 0;
     let sinceCheckpoint = 0;
     const flush = async (): Promise<void> => {
-      if (pendingBytes === 0) return;
-      await writeAll(file, Buffer.concat(pending, pendingBytes), receivedBytes - pendingBytes);
-      pending = [];
+      const bytes = pendingBytes;
       pendingBytes = 0;
+      await writeAll(file, pending.subarray(0, bytes), receivedBytes - bytes);
     };
-    try {
-      for await (const piece of response) {
-        const chunk: Buffer = piece;
-        if (receivedBytes + chunk.length > sizeBytesMax)
-          throw refused(`the file has more than the ${mebibytes(sizeBytesMax)} that are allowed`);
-        for (const hash of hashes.values()) hash.update(chunk);
-        pending.push(chunk);
-        pendingBytes += chunk.length;
-        receivedBytes += chunk.length;
-        sinceCheckpoint += chunk.length;
-        if (pendingBytes >= WRITE_BYTES) await flush();
-        if (sinceCheckpoint >= (options.checkpointBytes ?? CHECKPOINT_BYTES)) {
-          await flush();
-          await checkpoint();
-          sinceCheckpoint = 0;
-        }
-        options.onProgress(receivedBytes, state.totalBytes);
+    const take = async (chunk: Buffer): Promise<void> => {
+      for (let taken = 0; taken < chunk.length; ) {
+        const length = Math.min(chunk.length - taken, WRITE_BYTES - pendingBytes);
+        chunk.copy(pending, pendingBytes, taken, taken + length);
+        taken += length;
+        pendingBytes += length;
+        receivedBytes += length;
+        if (pendingBytes === WRITE_BYTES) await flush();
       }
+      sinceCheckpoint += chunk.length;
+      if (sinceCheckpoint >= (options.checkpointBytes ?? CHECKPOINT_BYTES)) {
+        await flush();
+        await checkpoint();
+        sinceCheckpoint = 0;
+      }
+      options.onProgress(receivedBytes, state.totalBytes);
+    };
+    let taking: Promise<void> = Promise.resolve();
+    const sink = new Writable({
+      highWaterMark: WRITE_BYTES,
+      write: (chunk: Buffer, _encoding, done) => {
+        if (receivedBytes + chunk.length > sizeBytesMax) {
+          done(refused(`the file has more than the ${mebibytes(sizeBytesMax)} that are allowed`));
+          return;
+        }
+        for (const hash of hashes.values()) hash.update(chunk);
+        taking = take(chunk);
+        taking.then(() => done(), done);
+      },
+    });
+    try {
+      await pipeline(response, sink, { signal });
     } catch (error) {
       signal.throwIfAborted();
       throw isStorageProblem(error) ? storageProblem(error) : connectionProblem(error, host);
     } finally {
       response.destroy();
+      // A broken connection does not wait for the piece that is being written.
+      await taking.catch(() => undefined);
       // What has been counted and digested must be in the file, or the next piece would be written behind a hole.
       await flush();
     }

@@ -7,7 +7,7 @@ import { createGunzip } from 'node:zlib';
 import type { CloudError } from '../../protocol/errors.ts';
 import { refused } from './problem.ts';
 
-const BLOCK_BYTES = 1024 * 1024;
+const BLOCK_BYTES = 128 * 1024;
 const GZIP_MAGIC = Buffer.of(0x1f, 0x8b);
 
 /** Replaces the file by what it holds if it is gzip. True when it was. */
