@@ -16,4 +16,5 @@ export const role: Role = {
   },
 };
 
-await serve(role);
+// Not awaited: the program is also run as CommonJS, from a snapshot, where nothing can be awaited at the top level.
+void serve(role);

@@ -1,4 +1,5 @@
 import { serve } from '../systemvm/serve.ts';
 import { routerRole } from './role.ts';
 
-await serve(routerRole);
+// Not awaited: the program is also run as CommonJS, from a snapshot, where nothing can be awaited at the top level.
+void serve(routerRole);

@@ -1,6 +1,7 @@
 /** Boots a template's disk in QEMU without libvirt, to see what comes out of its serial port. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -25,6 +26,24 @@ export interface SerialLine {
   readonly text: string;
   /** Since QEMU was started. */
   readonly atSeconds: number;
+  /** What QEMU had used of the CPU by then, which tells more than the clock where the host is busy with other things. */
+  readonly cpuSeconds: number;
+}
+
+const TICKS_PER_SECOND = 100;
+
+/** User and system time of a process, as the kernel counts it. */
+function cpuSecondsOf(pid: number | undefined): number {
+  try {
+    const [user, system] = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /, '')
+      .split(' ')
+      .slice(11, 13)
+      .map(Number);
+    return ((user ?? 0) + (system ?? 0)) / TICKS_PER_SECOND;
+  } catch {
+    return 0;
+  }
 }
 
 export interface QemuMachine {
@@ -99,7 +118,7 @@ export async function startQemu({ disk, memoryMib = 512, direct, iso, devices = 
   });
   child.stdin.on('error', () => {});
   createInterface({ input: child.stdout }).on('line', (text) => {
-    const line = { text, atSeconds: (performance.now() - startedAt) / 1000 };
+    const line = { text, atSeconds: (performance.now() - startedAt) / 1000, cpuSeconds: cpuSecondsOf(child.pid) };
     lines.push(line);
     for (const look of [...waiting]) look(line);
   });

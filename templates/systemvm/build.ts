@@ -17,6 +17,7 @@ import {
   writeRootFiles,
 } from '../debian.ts';
 import { builtOnce, recipeHash } from '../recipe.ts';
+import { run } from '../run.ts';
 import { systemVmRootLabel } from './boot.ts';
 import { packages, unexpectedPackages } from './packages.ts';
 import { initrdInit, rootFiles } from './root.ts';
@@ -85,6 +86,8 @@ async function build(directory: string, onProgress: OnProgress): Promise<void> {
 
   onProgress({ fraction: 0.8, step: 'making the kernel and initrd' });
   await writeRootFiles(root, await rootFiles());
+  const snapshot = ['--snapshot-blob', '/usr/lib/nephos/start.blob', '--build-snapshot-config', '/usr/lib/nephos/start.json'];
+  await run('chroot', [root, '/usr/bin/node', ...snapshot], { timeoutSeconds: 120, environment: { NODE_NO_WARNINGS: '1' } });
   const kernel = await kernelOf(root);
   await copyFile(kernel.vmlinuz, join(directory, 'vmlinuz'));
   await writeFile(join(directory, 'initrd'), await makeInitrd(root, kernel));

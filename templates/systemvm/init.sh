@@ -85,9 +85,11 @@ if [ -z "$role" ]; then
   while :; do wait; b sleep 3600 & done
 fi
 
+starts=0
 while :; do
+  starts=$((starts + 1))
   stage role "$role"
-  /usr/lib/nephos/role "$role" &
+  /usr/lib/nephos/role "$role" "$starts" &
   program=$!
   # A trapped signal ends the wait early; the program may still run then.
   while kill -0 "$program" 2>/dev/null; do

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { CloudError } from '../../protocol/errors.ts';
 import { run } from '../run.ts';
 import { buildSystemVmIso, versionText } from './iso.ts';
+import { toCommonJs } from './start.ts';
 
 test('the version follows from names and contents, not from their order', () => {
   const a = versionText(
@@ -52,13 +54,27 @@ test('SV-15: the same files give the same ISO, a changed one another version', a
       timeoutSeconds: 30,
     });
     assert.match(listing, /Volume Id\s*: NEPHOS_SYSVM/);
-    for (const name of ['VERSION', 'router.mjs', 'console-proxy.mjs', 'secondary-storage.mjs'])
+    for (const name of ['VERSION', 'router.mjs', 'console-proxy.mjs', 'secondary-storage.mjs', 'router.cjs'])
       assert.ok(listing.includes(`'/${name}'`), name);
 
     const named = (name: string): Promise<unknown> =>
       buildSystemVmIso({ bundles, extra: [{ name, source: bundle }], out: join(folder, 'c.iso') });
-    for (const name of ['../x', '/x', 'VERSION', 'router.mjs', 'a/../b', '-x/../..']) await assert.rejects(named(name), CloudError, name);
+    for (const name of ['../x', '/x', 'VERSION', 'router.mjs', 'router.cjs', 'a/../b', '-x/../..'])
+      await assert.rejects(named(name), CloudError, name);
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+test('a program becomes one that the snapshot of node can run', async () => {
+  const source =
+    "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);\nexport const a = require('path').sep;\nconst m = import('node:fs');\nm.then(() => console.log(a));\n";
+  const code = await toCommonJs(source, 'router.mjs');
+  assert.ok(code.includes('file:///run/payload/router.mjs'));
+  assert.doesNotMatch(code, /\bimport\s*[(.]/);
+  const run = new Function('exports', 'require', 'module', code);
+  const module = { exports: {} };
+  run(module.exports, createRequire(import.meta.url), module);
+  assert.equal(Reflect.get(module.exports, 'a'), '/');
+  await assert.rejects(toCommonJs('await 1;', 'router.mjs'), CloudError);
 });

@@ -7,6 +7,7 @@ import { CloudError } from '../../protocol/errors.ts';
 import { buildEnvironment, fileSha256, SOURCE_DATE_EPOCH } from '../debian.ts';
 import { run } from '../run.ts';
 import { type SystemVmType, systemVmIsoLabel, systemVmTypes } from './boot.ts';
+import { toCommonJs } from './start.ts';
 
 export interface IsoFile {
   /** Plain name or relative path inside the ISO. */
@@ -16,7 +17,7 @@ export interface IsoFile {
 }
 
 export interface SystemVmIsoOptions {
-  /** The role's program, by type: one ES module with everything in it. */
+  /** The role's program, by type: one ES module with everything in it and without `await` at its top level. */
   readonly bundles: Readonly<Record<SystemVmType, string>>;
   readonly extra?: readonly IsoFile[];
   readonly out: string;
@@ -30,7 +31,7 @@ export interface SystemVmIso {
 }
 
 const SAFE_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
-const RESERVED_NAMES = ['VERSION'];
+const RESERVED_NAMES = ['VERSION', ...systemVmTypes.map((type) => `${type}.cjs`)];
 
 /** The text of `VERSION`: the version, then the digest of each file, in the order of their names. */
 export function versionText(digests: ReadonlyMap<string, string>): { readonly version: string; readonly text: string } {
@@ -66,6 +67,10 @@ export async function buildSystemVmIso({ bundles, extra = [], out }: SystemVmIso
       const content = await readFile(source);
       digests.set(name, createHash('sha256').update(content).digest('hex'));
       await add(name, content);
+    }
+    for (const type of systemVmTypes) {
+      const name = `${type}.mjs`;
+      await add(`${type}.cjs`, Buffer.from(await toCommonJs(await readFile(bundles[type], 'utf8'), name)));
     }
     const { version, text } = versionText(digests);
     await add('VERSION', Buffer.from(text));

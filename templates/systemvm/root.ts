@@ -29,8 +29,16 @@ mkdir -p /run/sshd
 exec /usr/sbin/sshd -D -e "$@"
 `;
 
+// Code that V8 has compiled would tie the snapshot to one model of CPU.
+const START_CONFIG = '{"builder":"/usr/lib/nephos/start.cjs","withoutCodeCache":true}\n';
+
+// A program that has ended unexpectedly is started the ordinary way, whatever the reason was.
 const ROLE = `#!/usr/bin/busybox sh
-exec /usr/bin/node "/run/payload/$1.mjs"
+program=/run/payload/$1
+if [ "$2" = 1 ] && [ -f "$program.cjs" ]; then
+  exec /usr/bin/node --snapshot-blob /usr/lib/nephos/start.blob "$program.cjs"
+fi
+exec /usr/bin/node "$program.mjs"
 `;
 
 // busybox' acpid runs this file when the power button is pressed; the path is its own convention.
@@ -41,6 +49,8 @@ kill -USR2 1
 export const rootFiles = async (): Promise<RootFile[]> => [
   { path: 'usr/lib/nephos/init', content: await besides('init.sh'), mode: 0o755 },
   { path: 'usr/lib/nephos/role', content: ROLE, mode: 0o755 },
+  { path: 'usr/lib/nephos/start.cjs', content: await besides('start.cjs') },
+  { path: 'usr/lib/nephos/start.json', content: START_CONFIG },
   { path: 'usr/lib/nephos/sshd', content: SSHD, mode: 0o755 },
   { path: 'usr/lib/nephos/acpi/PWRF/00000080', content: POWER_BUTTON, mode: 0o755 },
   { path: 'etc/ssh/sshd_config', content: SSHD_CONFIG, mode: 0o600 },
