@@ -81,7 +81,7 @@ const packageName = (specifier: string): string =>
 
 /** All imports of a file, of types too, but not of Node's own modules. */
 export const importsOf = (path: string): Import[] =>
-  [...withoutComments(read(path)).matchAll(IMPORT)].flatMap(([, specifier = '']) => {
+  [...withoutComments(read(path)).matchAll(IMPORT)].flatMap(([, specifier = '']): Import[] => {
     // A template of a file has names to be filled in.
     if (specifier.startsWith('node:') || specifier.includes('${')) return [];
     if (!specifier.startsWith('.')) return [{ from: path, to: packageName(specifier), isPackage: true }];
