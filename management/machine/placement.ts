@@ -4,6 +4,7 @@ import type { Id } from '../../protocol/schema.ts';
 import type { Tx } from '../core/db.ts';
 import type { Services } from '../core/services.ts';
 import { cpuDisableThreshold, cpuOverprovisioning, memoryDisableThreshold, memoryOverprovisioning } from '../infra/index.ts';
+import { hostsBeyondReach } from '../storage/index.ts';
 import { type MachineRow, reservations } from './entities.ts';
 
 export interface Candidate {
@@ -75,7 +76,11 @@ export async function reserve(
   );
   const candidates = rows.map((row) => candidate(row, settings)).filter(({ id }) => !avoid.includes(id));
   const wanted: Wanted = { ...machine, hostTags: (machine.hostTags ?? '').split(',').filter((tag) => tag !== '') };
-  const judged = candidates.map((host) => ({ host, why: refusal(host, wanted) }));
+  const beyondReach = await hostsBeyondReach(tx, machine.id);
+  const judged = candidates.map((host) => ({
+    host,
+    why: beyondReach.has(host.id) ? "does not reach the storage of the machine's volumes" : refusal(host, wanted),
+  }));
   for (const host of order(
     judged.filter(({ why }) => why === null).map(({ host }) => host),
     Math.random,

@@ -32,7 +32,7 @@ export {
 export { storagePoolKind, volumeKind } from './kinds.ts';
 export { storageOverprovisioning } from './settings.ts';
 export { loadStoragePools, loadVolumes, storagePoolView, type VolumeShown, volumeView } from './views.ts';
-export { allocateVolume, ensureImage, ensureVolume, expungeVolumes, hostOfPool, volumesOf } from './volumes.ts';
+export { allocateVolume, ensureImage, ensureVolume, expungeVolumes, hostOfPool, hostsBeyondReach, volumesOf } from './volumes.ts';
 
 export const storageArea: Area = {
   name: 'storage',

@@ -176,10 +176,21 @@ export async function hostOfPool(tx: Tx, pool: Pick<StoragePoolRow, 'id' | 'name
   return host;
 }
 
+/** Hosts of the machine's zone that cannot run it, because a volume of it lies on a pool they do not reach or cannot use now. */
+export async function hostsBeyondReach(tx: Tx, machineId: Id<'machine'>): Promise<ReadonlySet<Id<'host'>>> {
+  const rows: { id: Id<'host'> }[] = await tx.query(
+    `SELECT DISTINCT h.id AS id FROM volume v JOIN storage_pool p ON p.id = v.pool_id JOIN host h ON h.zone_id = v.zone_id AND h.removed_at IS NULL
+       LEFT JOIN storage_pool_host ph ON ph.pool_id = p.id AND ph.host_id = h.id
+      WHERE v.machine_id = ? AND v.removed_at IS NULL AND ((${REACHES}) IS NOT TRUE OR ph.error IS NOT NULL)`,
+    [machineId],
+  );
+  return new Set(rows.map(({ id }) => id));
+}
+
 async function checkReach(tx: Tx, volume: VolumeRow, host: HostRow): Promise<void> {
   const pool = volume.poolId ? await tx.findOneBy(storagePools, { id: volume.poolId }) : null;
   if (!pool || !reaches(pool, host)) {
-    throw new CloudError('InsufficientCapacity', `the host ${host.name} does not reach the storage pool of the machine's volume`);
+    throw new CloudError('InsufficientStorage', `the host ${host.name} does not reach the storage pool of the machine's volume`);
   }
 }
 
