@@ -7,7 +7,7 @@ import { type BuildOptions, build as esbuild } from 'esbuild';
 import { bundleAgent } from '../agent/install/bundle.ts';
 import { bundlePlugins as consoleProxyPlugins } from '../console-proxy/bundle.ts';
 import { CloudError } from '../protocol/errors.ts';
-import type { SystemVmKindName } from '../protocol/kinds.ts';
+import { type SystemVmKindName, systemVmKindNames } from '../protocol/kinds.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
@@ -41,8 +41,6 @@ const systemVmBundle = (kind: SystemVmKindName): Promise<Uint8Array> =>
     plugins: kind === 'console-proxy' ? [...consoleProxyPlugins] : [],
   });
 
-export const systemVmKinds = ['console-proxy', 'secondary-storage', 'router'] as const satisfies readonly SystemVmKindName[];
-
 const hashOf = (parts: readonly Uint8Array[]): string => {
   const hash = createHash('sha256');
   for (const part of parts) hash.update(part);
@@ -74,7 +72,7 @@ export async function build(directory: string = join(root, 'out')): Promise<Buil
     bundleAgent(),
     bundle('agent/install/install.ts', { banner: { js: REQUIRE } }),
     bundle('management/main.ts', { packages: 'external' }),
-    ...systemVmKinds.map(systemVmBundle),
+    ...systemVmKindNames.map(systemVmBundle),
   ]);
   const pathOf = (kind: SystemVmKindName): string => join(directory, 'systemvm', `${kind}.mjs`);
   const built: Built = {
@@ -94,7 +92,7 @@ export async function build(directory: string = join(root, 'out')): Promise<Buil
   await put(built.agent.installer, installer);
   await put(built.management.path, management);
   for (const [index, content] of roles.entries()) {
-    const kind = systemVmKinds[index];
+    const kind = systemVmKindNames[index];
     if (kind) await put(pathOf(kind), content);
   }
   await put(

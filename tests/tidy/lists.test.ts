@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { allAreas } from '../../management/areas.ts';
 import type { Area } from '../../management/core/area.ts';
 import { everyTable } from '../../management/server.ts';
-import { systemVmKinds } from '../../tools/build.ts';
+import { systemVmKindNames } from '../../protocol/kinds.ts';
 import { offeredRegistry } from '../../tools/offered.ts';
 import { code, files, product, read } from './sources.ts';
 
@@ -85,6 +85,6 @@ test('every table that is declared is on the list of its area', () => {
 
 test('every kind of system VM is built', () => {
   const defined = files.filter((path) => basename(path) === 'definition.ts').map((path) => path.split('/')[0]);
-  assert.deepEqual([...defined].sort(), [...systemVmKinds].sort());
-  for (const kind of systemVmKinds) assert.ok(code.includes(`${kind}/main.ts`), kind);
+  assert.deepEqual([...defined].sort(), [...systemVmKindNames].sort());
+  for (const kind of systemVmKindNames) assert.ok(code.includes(`${kind}/main.ts`), kind);
 });

@@ -1,7 +1,7 @@
 /**
  * Request signatures of the CloudStack query API: every parameter but `signature`, sorted, values URL-encoded, the whole lower-cased,
  * HMAC-SHA1 with the secret key, Base64. Known clients differ in the order of names and in how they encode `~`, `[` and `]`
- * (facts of the wire rules); every form they use is accepted, none of them leaves a parameter unsigned.
+ * (docs/wire.md); every form they use is accepted, none of them leaves a parameter unsigned.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { CloudError } from '../../../protocol/errors.ts';
