@@ -5,7 +5,8 @@
  *   ask    changes someone else's machine. It may happen twice, so every message is safe to repeat; and when it fails we cannot know
  *          how far it got, so its undo is asked even then.
  *   part   is a saga within the saga. A part that fails first undoes its own steps, last first, and then throws, so the caller may
- *          try another way.
+ *          try another way. When it has succeeded it is undone with the rest, unless it is a `kept` one: what others use from then
+ *          on, such as a network that several machines have waited for, is no longer this saga's to take back.
  *   until  is a step that waits: it is tried again until it returns something, within a time that is remembered too.
  *
  * After a crash the function runs again from the top and what is remembered is not done again. Between steps there is only arithmetic:
@@ -39,6 +40,8 @@ export interface Run {
   step: <T>(name: string, action: Action<T>, undo?: Action<unknown>) => Promise<T>;
   ask: <A>(name: string, to: AgentAddress, call: Callable<A>, undo?: Callable<unknown>, options?: AskOptions) => Promise<A>;
   part: <T>(name: string, body: (run: Run) => Promise<T>) => Promise<T>;
+  /** A part that stays done whatever happens after it. */
+  kept: <T>(name: string, body: (run: Run) => Promise<T>) => Promise<T>;
   /** `poll` runs in a transaction until it returns something other than undefined; what it changed before is rolled back. */
   until: <T>(
     name: string,
@@ -139,6 +142,7 @@ class Execution {
     return {
       step,
       part: (name, body) => this.part(this.#key(path, name), body, undos),
+      kept: (name, body) => this.part(this.#key(path, name), body, []),
       ask: async (name, to, callable, undo, options) => {
         const key = this.#key(path, name);
         if (undo) undos.push({ step: key, undo: () => this.#unask(key, to, undo) });

@@ -12,7 +12,7 @@ import { networkSettings } from './settings.ts';
 export { compileRouter } from './compile.ts';
 export { createGuestNetwork } from './create.ts';
 export { guestMetadata, type NetworkRow, type NicRow, networks, nics, publicIps } from './entities.ts';
-export { hostNetworks } from './host-networks.ts';
+export { compileHostNetworks, hostNetworks } from './host-networks.ts';
 export { allocateGatewayNic, allocateGuestNic, allocateSystemNic, releaseNics, touchNetwork } from './nics.ts';
 export { ensureSourceNat, freePublicIpsOfNetwork } from './public-ips.ts';
 export { mustBeUnused, networksOf, takeVni } from './rules.ts';

@@ -30,7 +30,11 @@ export async function needsRouter(tx: Tx, { networkOfferingId }: NetworkRow): Pr
 }
 
 /** Makes the network real if it is not: number, router, configuration. Several at once: one does it and the others wait for it. */
-export async function ensureNetwork(run: Run, networkId: Id<'network'>): Promise<void> {
+export const ensureNetwork = (run: Run, networkId: Id<'network'>): Promise<void> =>
+  // Others may use it as soon as it is there, so a failure further on does not take it away; unused, it is garbage like any other.
+  run.kept('implement', (part) => implement(part, networkId));
+
+async function implement(run: Run, networkId: Id<'network'>): Promise<void> {
   const claim = await run.until(
     'claim network',
     async (tx, services) => {

@@ -14,6 +14,7 @@ import type { CloudError } from '../../protocol/errors.ts';
 import { type AgentLink, openAgentLink } from '../../protocol/link/agent-link.ts';
 import { memoryIdentityStore } from '../../protocol/link/identity.ts';
 import { createLog, type Log } from '../../protocol/log.ts';
+import { openRelay, type Relay } from './relay.ts';
 import { type SimulatedSystemVm, startSimulatedSystemVm } from './simulated-system-vm.ts';
 
 export interface CloudOptions {
@@ -37,8 +38,13 @@ export interface Cloud {
   readonly adminKeys: Keys;
   readonly hosts: ReadonlyMap<string, SimulatedHost>;
   readonly systemVms: ReadonlyMap<string, SimulatedSystemVm>;
-  /** Cuts a simulated host's link without a goodbye, or brings it back. */
-  readonly cutHost: (id: string) => Promise<void>;
+  /** Files of the pools by cluster. */
+  readonly storage: ReadonlyMap<string, SimulatedStorage>;
+  /** Ends a simulated host's link: the cable is cut, it goes silent without a word, or the agent stops and says so. */
+  readonly cutHost: (id: string, how?: 'cut' | 'mute' | 'goodbye') => Promise<void>;
+  readonly isCut: (id: string) => boolean;
+  /** Brings it back, with the identity it had. */
+  readonly mendHost: (id: string) => void;
   /** The management server dies and another process of it starts on the same data. */
   readonly restart: () => Promise<void>;
   readonly client: (keys: Keys) => Client;
@@ -52,7 +58,10 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
   const varDirectory = options.varDirectory ?? (await mkdtemp(join(tmpdir(), 'nephos-cloud-')));
   const log = options.log ?? createLog('cloud', { level: process.env['NEPHOS_LOG_LEVEL'] ?? 'silent' });
   const hosts = new Map<string, SimulatedHost>();
-  const hostLinks = new Map<string, { link: AgentLink; reopen: () => AgentLink }>();
+  const hostLinks = new Map<
+    string,
+    { link: AgentLink; readonly relay: Relay; readonly reopen: () => AgentLink; cut: 'cut' | 'mute' | 'goodbye' | null }
+  >();
   const systemVms = new Map<string, SimulatedSystemVm>();
   const storageOf = new Map<string, SimulatedStorage>();
   let linkPort = 0;
@@ -61,6 +70,7 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
   setSimulatedHosts({
     has: (id) => hosts.has(id),
     add: async ({ hostId, joinToken, caSha256, url, clusterId }) => {
+      const relay = await openRelay(() => ({ host: '127.0.0.1', port: linkPort }));
       const storage = storageOf.get(clusterId) ?? new Map();
       storageOf.set(clusterId, storage);
       const { latencyMs, failure } = options;
@@ -78,7 +88,10 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
           const running = systemVms.get(spec.id);
           systemVms.delete(spec.id);
           if (running) void running.link.close();
-          if (power === 'On') systemVms.set(spec.id, startSimulatedSystemVm(spec, server(), { downloadMs: options.downloadMs ?? 0 }));
+          if (power !== 'On') return;
+          // A router knows the control network only and dials its host's relay.
+          const dialled = spec.kind === 'router' ? `127.0.0.1:${relay.port}` : server();
+          systemVms.set(spec.id, startSimulatedSystemVm(spec, dialled, { downloadMs: options.downloadMs ?? 0 }));
         },
       });
       const store = memoryIdentityStore();
@@ -86,7 +99,7 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
         const link = openAgentLink({
           kind: 'host',
           id: hostId,
-          servers: [server()],
+          servers: [`127.0.0.1:${relay.port}`],
           join: { token: joinToken.reveal(), caSha256 },
           store,
           version: 'simulated',
@@ -102,10 +115,12 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
         return link;
       };
       hosts.set(hostId, host);
-      hostLinks.set(hostId, { link: open(), reopen: open });
+      hostLinks.set(hostId, { link: open(), relay, reopen: open, cut: null });
     },
     remove: async (hostId) => {
-      await hostLinks.get(hostId)?.link.close();
+      const ends = hostLinks.get(hostId);
+      await ends?.link.close();
+      await ends?.relay.close();
       hostLinks.delete(hostId);
       hosts.delete(hostId);
     },
@@ -145,8 +160,21 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
     hosts,
     systemVms,
     client: (keys: Keys) => new Client(url, keys),
-    cutHost: async (id: string) => {
-      await hostLinks.get(id)?.link.close();
+    storage: storageOf,
+    cutHost: async (id: string, how: 'cut' | 'mute' | 'goodbye' = 'cut') => {
+      const ends = hostLinks.get(id);
+      if (!ends) throw new TypeError('there is no such host');
+      ends.cut = how;
+      if (how === 'goodbye') await ends.link.close();
+      else ends.relay[how]();
+    },
+    isCut: (id: string) => Boolean(hostLinks.get(id)?.cut),
+    mendHost: (id: string) => {
+      const ends = hostLinks.get(id);
+      if (!ends) throw new TypeError('there is no such host');
+      if (ends.cut === 'goodbye') ends.link = ends.reopen();
+      else ends.relay.mend();
+      ends.cut = null;
     },
     restart: async () => {
       await management.close();
@@ -155,7 +183,11 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
     },
     close: async () => {
       for (const { link } of systemVms.values()) await link.close();
-      for (const { link } of hostLinks.values()) await link.close();
+      for (const { link, relay } of hostLinks.values()) {
+        relay.mend();
+        await link.close();
+        await relay.close();
+      }
       await management.close();
       setSimulatedHosts(null);
       await scratch?.drop();

@@ -29,7 +29,7 @@ export const restartNetworkSaga = saga({
         if (known || !(await needsRouter(tx, network))) return null;
         return createSystemVm(tx, services, { kind: 'router', zoneId: network.zoneId, network });
       });
-      if (routerId) await run.part('start', (part) => startSystemVm(part, routerId));
+      if (routerId) await run.kept('start', (part) => startSystemVm(part, routerId));
     } else await applyNetwork(run, networkId);
     await run.step('restarted', async (tx) => {
       await tx.update(networks, { id: networkId }, { restartRequired: false });
