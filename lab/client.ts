@@ -1,5 +1,7 @@
 /** A client of the query API as others write them: signs, sends, waits for jobs. */
+
 import { sign, stringToSign } from '../management/core/auth/signature.ts';
+import { CloudError } from '../protocol/errors.ts';
 
 export type Params = Readonly<Record<string, string | number | boolean | undefined>>;
 // The replies of a public API: tests look into them as any client would.
@@ -57,7 +59,7 @@ export class Client {
       const job = await this.call('queryAsyncJobResult', { jobid });
       if (job.jobstatus === 1) return job.jobresult;
       if (job.jobstatus === 2) throw new ApiError(command, job.jobresultcode, job.jobresult);
-      if (Date.now() > until) throw new Error(`${command}: job ${jobid} has not ended after ${timeoutSeconds} s`);
+      if (Date.now() > until) throw new CloudError('Timeout', `${command}: job ${jobid} has not ended after ${timeoutSeconds} s`);
       await new Promise((resolve) => setTimeout(resolve, pollMs));
     }
   }
@@ -86,7 +88,8 @@ export async function eventually<T>(
       last = error;
     }
     if (Date.now() > until)
-      throw new Error(
+      throw new CloudError(
+        'Timeout',
         `${what} did not happen within ${timeoutSeconds} s; last: ${last instanceof Error ? last.message : JSON.stringify(last)}`,
       );
     await new Promise((resolve) => setTimeout(resolve, everyMs));
