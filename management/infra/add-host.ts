@@ -111,6 +111,7 @@ async function mustComeUp({ db, settings }: Services, id: Id<'host'>, words: str
   for (const until = Date.now() + seconds * 1000; ; ) {
     const agent = await db.read.findOneBy(agents, { id });
     if (agent?.state === 'Up') return;
+    if (!agent || agent.state === 'Removed') throw new CloudError('Conflict', 'the host was removed while it was being added', { id });
     if (Date.now() > until) throw new CloudError('Unreachable', `${words} (within ${seconds} seconds)`, { id, state: agent?.state });
     await wait(POLL_MS);
   }
