@@ -25,6 +25,37 @@ stage() {
 }
 stage boot
 
+program=
+stop() {
+  trap '' USR1 USR2 TERM INT
+  stage stopping
+  [ -n "$program" ] && kill -TERM "$program" 2>/dev/null
+  waited=0
+  while [ -n "$program" ] && kill -0 "$program" 2>/dev/null && [ "$waited" -lt 30 ]; do
+    b usleep 100000
+    waited=$((waited + 1))
+  done
+  kill -TERM -1
+  b usleep 300000
+  kill -KILL -1
+  # A file server that is gone must not keep the machine from stopping.
+  (b umount -a -f -t nfs,nfs4 2>/dev/null; b sync) &
+  last=$!
+  waited=0
+  while kill -0 "$last" 2>/dev/null && [ "$waited" -lt 30 ]; do
+    b usleep 100000
+    waited=$((waited + 1))
+  done
+  b mount -o remount,ro /
+  stage stopped
+  b "$1" -f
+}
+# These are the signals with which busybox' own poweroff, halt and reboot speak to PID 1.
+trap 'stop poweroff' USR1 USR2
+trap 'stop reboot' TERM INT
+echo 0 >/proc/sys/kernel/ctrl-alt-del
+/usr/bin/busybox acpid -f -c /usr/lib/nephos/acpi -l /dev/null -p /run/acpid.pid &
+
 # Node is one large file; reading it in large pieces is a third of a second faster on an emulated CPU.
 echo 4096 >/sys/block/vda/queue/read_ahead_kb
 
@@ -56,29 +87,6 @@ case $type in
   *) role= ;;
 esac
 
-stop() {
-  trap '' USR1 USR2 TERM INT
-  stage stopping
-  [ -n "$program" ] && kill -TERM "$program" 2>/dev/null
-  waited=0
-  while [ -n "$program" ] && kill -0 "$program" 2>/dev/null && [ "$waited" -lt 30 ]; do
-    b usleep 100000
-    waited=$((waited + 1))
-  done
-  kill -TERM -1
-  b usleep 300000
-  kill -KILL -1
-  b sync
-  b umount -a -f -t nfs,nfs4 2>/dev/null
-  b mount -o remount,ro /
-  stage stopped
-  b "$1" -f
-}
-# These are the signals with which busybox' own poweroff, halt and reboot speak to PID 1.
-trap 'stop poweroff' USR1 USR2
-trap 'stop reboot' TERM INT
-echo 0 >/proc/sys/kernel/ctrl-alt-del
-/usr/bin/busybox acpid -f -c /usr/lib/nephos/acpi -l /dev/null -p /run/acpid.pid &
 
 if [ -z "$role" ]; then
   stage unknown-type

@@ -50,6 +50,7 @@ again /usr/lib/tiny/screen &
   dropbearkey -t ed25519 -f /etc/dropbear/dropbear_ed25519_host_key >/dev/null 2>&1
 dropbear -r /etc/dropbear/dropbear_ed25519_host_key
 
+[ -e /sys/class/net/eth0 ] || : >/run/tiny/configured
 for link in /sys/class/net/eth*; do
   [ -e "$link" ] || continue
   nic=${link##*/}
