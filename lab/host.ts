@@ -155,12 +155,13 @@ const finalMounts = (folders: Readonly<Record<'opt' | 'root', readonly Mount[]>>
   ...['etc/libvirt', 'etc/ssh', 'etc/nephos-agent', 'etc/init.d'].map((path) => bound(path)),
   { source: `${STAGE}/dev`, target: '/dev', type: 'bind' },
   {
-    source: 'devpts',
+    // `mount --all` leaves out what it takes for mounted already, by name and place; the machine's own is below this one.
+    source: 'nephos-devpts',
     target: '/dev/pts',
     type: 'devpts',
     options: ['newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5', 'X-mount.mkdir'],
   },
-  { source: 'tmpfs', target: '/dev/shm', type: 'tmpfs', options: ['mode=1777', 'nosuid', 'nodev', 'X-mount.mkdir'] },
+  { source: 'nephos-shm', target: '/dev/shm', type: 'tmpfs', options: ['mode=1777', 'nosuid', 'nodev', 'X-mount.mkdir'] },
   bound('var'),
   { source: `${STAGE}/dpkg`, target: '/var/lib/dpkg', type: 'bind', options: ['ro'] },
   { source: `${STAGE}/primary`, target: topology.primaryMountPoint, type: 'bind' },

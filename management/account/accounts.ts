@@ -125,9 +125,9 @@ export async function rootDomain(tx: Tx): Promise<DomainRow> {
 }
 
 /** Owner of what the cloud makes for itself. */
-export async function systemAccount({ read }: Pick<Database, 'read'>): Promise<AccountRow> {
-  const root = await rootDomain(read);
-  const account = await read.findOneBy(accounts, { name: SYSTEM_ACCOUNT, domainId: root.id, type: 'admin', removedAt: IsNull() });
+export async function systemAccount(tx: Tx): Promise<AccountRow> {
+  const root = await rootDomain(tx);
+  const account = await tx.findOneBy(accounts, { name: SYSTEM_ACCOUNT, domainId: root.id, type: 'admin', removedAt: IsNull() });
   if (!account) throw new CloudError('Internal', 'there is no system account');
   return account;
 }

@@ -95,7 +95,7 @@ async function noteReturn({ db }: Services, { id, name }: HostRow): Promise<void
     const open = await tx.existsBy(alerts, { type: alertTypes.host[0], resourceId: id, resolvedAt: IsNull() });
     if (!open) return;
     await resolveAlert(tx, 'host', id);
-    const { id: accountId, domainId } = await systemAccount(db);
+    const { id: accountId, domainId } = await systemAccount(tx);
     await writeEvent(tx, {
       type: 'HOST.RECONNECT',
       description: `The host ${name} has its link back`,
@@ -111,7 +111,7 @@ async function noteLoss(
   graceful: boolean,
 ): Promise<void> {
   const words = graceful ? `The agent of the host ${name} was stopped` : `The link to the host ${name} is lost`;
-  const { id: accountId, domainId } = await systemAccount(db);
+  const { id: accountId, domainId } = await systemAccount(tx);
   await db.transact(async (tx) => {
     await writeEvent(tx, {
       type: 'ALERT.COMPUTE.HOST',

@@ -86,11 +86,18 @@ export async function ensureVolume(run: Run, volumeId: Id<'volume'>, hostId: Id<
     call(CreateVolume, { poolId, volumeId, sizeBytes, imageId }),
     call(RemoveVolume, { poolId, volumeId }),
   );
-  await run.step(`volume ${volumeId} ready`, async (tx) => {
-    const volume = await lock(tx, volumes, { id: volumeId });
-    if (volume) await move(tx, volumes, volumeStates, volume, 'succeed');
-    return null;
-  });
+  await run.step(
+    `volume ${volumeId} ready`,
+    async (tx) => {
+      const volume = await lock(tx, volumes, { id: volumeId });
+      if (volume) await move(tx, volumes, volumeStates, volume, 'succeed');
+      return null;
+    },
+    async (tx) => {
+      const volume = await lock(tx, volumes, { id: volumeId });
+      if (volume?.state === 'Ready') await move(tx, volumes, volumeStates, volume, 'unmake');
+    },
+  );
 }
 
 /** Brings an image to a pool through a host, unless it is there. Several at once are safe: the host makes the file once. */

@@ -34,7 +34,7 @@ export async function createSystemVm(
   { kind, zoneId, network }: NewSystemVm,
 ): Promise<Id<'machine'>> {
   const definition = kinds[kind];
-  const owner = await systemAccount(services.db);
+  const owner = await systemAccount(tx);
   const offering = await systemOfferingFor(tx, kind);
   const pod = await podWithHosts(tx, zoneId);
   const template =

@@ -3,6 +3,7 @@ import { asCommands } from '../core/command.ts';
 import { systemVmCommands } from './commands/index.ts';
 import { configure } from './configuration.ts';
 import { systemVmTables } from './entities.ts';
+import { configurationReconciler } from './reconcilers/configuration.ts';
 import { deadReconciler } from './reconcilers/dead.ts';
 import { idleNetworksReconciler } from './reconcilers/idle-networks.ts';
 import { routersReconciler } from './reconcilers/routers.ts';
@@ -36,7 +37,7 @@ export const systemVmArea: Area = {
     deleteNetworkSaga,
     restartNetworkSaga,
   ),
-  reconcilers: [zonesReconciler, deadReconciler, routersReconciler, idleNetworksReconciler],
+  reconcilers: [configurationReconciler, zonesReconciler, deadReconciler, routersReconciler, idleNetworksReconciler],
   settings: systemVmSettings,
   agentHooks: {
     prepare: configure,

@@ -59,7 +59,7 @@ export async function ensureSystemTemplate(services: Services): Promise<Id<'temp
   const { db, config } = services;
   const file = await systemTemplate(config);
   if (!file) return null;
-  const owner = await systemAccount(db);
+  const owner = await systemAccount(db.read);
   return db.transact(async (tx) => {
     const [known] = await tx.find(templates, { where: { type: 'SYSTEM', checksum: file.qcow2.sha256, removedAt: IsNull() } });
     const id = known?.id ?? newId('template');

@@ -21,7 +21,7 @@ export const zonesReconciler = reconciler({
     );
     const ready = waiting.filter(({ id }) => missing.get(id)?.length === 0);
     if (ready.length === 0) return;
-    const { id: accountId, domainId } = await systemAccount(db);
+    const { id: accountId, domainId } = await systemAccount(db.read);
     for (const { id } of ready) {
       await db.transact(async (tx) => {
         const zone = await lock(tx, zones, { id: id as never });

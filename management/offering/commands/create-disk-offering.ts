@@ -6,6 +6,7 @@ import { diskOfferings } from '../entities.ts';
 import { newDiskOffering } from '../new-rows.ts';
 import { diskOfferingView, loadDiskOfferings } from '../views.ts';
 import { checkName, domainsFor, limitTo } from '../visibility.ts';
+import { tidyTags } from './create-service-offering.ts';
 
 export const createDiskOffering = command({
   name: 'createDiskOffering',
@@ -18,10 +19,11 @@ export const createDiskOffering = command({
     disksize: p.long('GiB of the disk; not for a customized one', { min: 1, max: 1_048_576 }),
     customized: p.boolean('whether the user chooses the size'),
     displayoffering: p.boolean('whether users see it; true unless given'),
+    tags: p.string('tags that a storage pool must have, separated by commas', { max: 4096 }),
     domainid: p.entities('only for the accounts in these domains and below them', domainKind, 'operate'),
   },
   reply: reply.one(diskOfferingView),
-  run: async ({ db, caller }, { name, displaytext, disksize, customized = false, displayoffering, domainid }) => {
+  run: async ({ db, caller }, { name, displaytext, disksize, customized = false, displayoffering, tags, domainid }) => {
     checkName(name, 'disk offering');
     if (customized && disksize !== undefined)
       throw new CloudError('InvalidParameter', 'a customized disk offering has no disksize: its user chooses it');
@@ -31,6 +33,7 @@ export const createDiskOffering = command({
       displayText: displaytext ?? name,
       sizeGib: disksize ?? null,
       displayOffering: displayoffering ?? true,
+      tags: tidyTags(tags),
     });
     await db.transact(async (tx) => {
       await tx.insert(diskOfferings, row);

@@ -29,6 +29,7 @@ export const createServiceOffering = command({
     maxmemory: p.integer('the most memory in MiB that the user may choose', memoryMib),
     rootdisksize: p.long('GiB of the root disk; as large as the template unless given', { min: 1, max: 1_048_576 }),
     hosttags: p.string('tags that a host must have, separated by commas'),
+    tags: p.string('tags that the storage pool of the root disk must have, separated by commas'),
     domainid: p.entities('only for the accounts in these domains and below them', domainKind, 'operate'),
   },
   reply: reply.one(serviceOfferingView),
@@ -40,6 +41,7 @@ export const createServiceOffering = command({
       ...sizeFor(params),
       rootDiskSizeGib: params.rootdisksize ?? null,
       hostTags: tidyTags(params.hosttags),
+      storageTags: tidyTags(params.tags),
     });
     await db.transact(async (tx) => {
       await tx.insert(serviceOfferings, row);
@@ -53,7 +55,9 @@ export const createServiceOffering = command({
 
 export const tidyTags = (text: string | undefined): string | null => {
   const tags = (text ?? '').split(',').map((tag) => tag.trim());
-  return [...new Set(tags.filter((tag) => tag !== ''))].join(',') || null;
+  const tidy = [...new Set(tags.filter((tag) => tag !== ''))].join(',');
+  if (tidy.length > 255) throw new CloudError('InvalidParameter', 'the tags are longer than 255 characters');
+  return tidy || null;
 };
 
 interface Sizes {

@@ -17,9 +17,10 @@ export const updateServiceOffering = command({
     displaytext: p.string('the new display text'),
     state: p.word('Inactive keeps new machines from using it', ['Active', 'Inactive']),
     hosttags: p.string('tags that the host of a new machine must have; empty for none'),
+    storagetags: p.string('tags that the storage pool of a new root disk must have; empty for none'),
   },
   reply: reply.one(serviceOfferingView),
-  run: async ({ db }, { id: { id, builtIn }, name, displaytext, state, hosttags }) => {
+  run: async ({ db }, { id: { id, builtIn }, name, displaytext, state, hosttags, storagetags }) => {
     checkName(name, 'service offering');
     if (builtIn && state === 'Inactive') throw new CloudError('InvalidParameter', 'system VMs need this service offering');
     const changes = {
@@ -27,6 +28,7 @@ export const updateServiceOffering = command({
       ...(displaytext === undefined ? {} : { displayText: displaytext }),
       ...(state === undefined ? {} : { state }),
       ...(hosttags === undefined ? {} : { hostTags: tidyTags(hosttags) }),
+      ...(storagetags === undefined ? {} : { storageTags: tidyTags(storagetags) }),
     };
     if (Object.keys(changes).length > 0) await db.transact((tx) => tx.update(serviceOfferings, { id }, changes));
     const [shown] = await loadServiceOfferings(db, [id]);
