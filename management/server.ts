@@ -30,7 +30,7 @@ import type { Services } from './core/services.ts';
 import { openSettings } from './core/settings.ts';
 import { agents as agentTable, coreTables, managementServers } from './core/tables.ts';
 import { hostInstallerOf } from './host-installer.ts';
-import { setHostInstaller } from './infra/index.ts';
+import { pingInterval, setHostInstaller } from './infra/index.ts';
 import { migrations } from './migrations/index.ts';
 import { consoleMount, systemFile } from './systemvm/index.ts';
 
@@ -134,7 +134,7 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
     records,
     file: (name) => systemFile(config, name),
     log: log.child({ part: 'hub' }),
-    ...(options.beatMs ? { beatMs: options.beatMs } : {}),
+    beatMs: options.beatMs ?? settings.get(pingInterval) * 1000,
     prepare: async (peer, ask) => {
       // While it is being prepared the agent can be asked by this road only.
       const own: Services = {
