@@ -80,6 +80,14 @@ test('no names of mirrors and registries: a machine has its own', () => {
   );
 });
 
+test('the lock file knows every package that another platform would take; npm ci refuses one that does not', () => {
+  const packages: Record<string, { optionalDependencies?: Record<string, string> }> = JSON.parse(read('package-lock.json')).packages;
+  const unknown = Object.entries(packages).flatMap(([path, { optionalDependencies = {} }]) =>
+    Object.keys(optionalDependencies).filter((name) => !packages[`node_modules/${name}`] && !packages[`${path}/node_modules/${name}`]),
+  );
+  assert.deepEqual(unknown, []);
+});
+
 test('the lock file names no place that packages came from', () => {
   const lock = read('package-lock.json');
   assert.equal(/"resolved"/.test(lock), false);
