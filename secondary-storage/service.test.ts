@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -349,8 +349,10 @@ test('a half-written image is not taken for a whole one', async (context) => {
   const answer = await download(server.url, { imageId });
   const image = join(world.store, 'template', imageId, 'image.qcow2');
   await writeFile(image, (await readFile(image)).subarray(0, 1000));
-  assert.deepEqual(await download(server.url, { imageId }), answer);
-  assert.equal((await stat(image)).size, answer.sizeBytes);
+  // Its clusters are written in whatever order they are ready, so only their content is the same each time.
+  const again = await download(server.url, { imageId });
+  assert.equal(again.checksum, answer.checksum);
+  assert.equal(digest('sha256', await readFile(image)), again.sha256);
   assert.equal(server.requests.length, 2);
 });
 
