@@ -34,7 +34,7 @@ async function firstStart({ services, admin }: Api) {
   assert.equal(body.account[0].accounttype, 1);
   assert.equal(body.account[0].domainpath, 'ROOT');
   assert.equal(body.account[0].rolename, 'Root Admin');
-  assert.equal((await systemAccount(services.db)).number, 1);
+  assert.equal((await systemAccount(services.db.read)).number, 1);
   assert.equal((await admin('listDomains')).body.count, 1);
   assert.equal((await admin('listRoles')).body.count, 3);
   const rows = await services.db.read.find(users);

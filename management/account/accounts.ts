@@ -5,7 +5,7 @@ import { newId } from '../../protocol/ids.ts';
 import type { Id } from '../../protocol/schema.ts';
 import type { AccountTypeName } from '../core/context.ts';
 import { nextNumber } from '../core/counters.ts';
-import { type Database, lock, type Tx } from '../core/db.ts';
+import { lock, type Tx } from '../core/db.ts';
 import { type AccountRow, accounts, type DomainRow, domains, type UserRow, users } from '../core/owners.ts';
 import { newToken } from '../core/secrets.ts';
 import type { Services } from '../core/services.ts';

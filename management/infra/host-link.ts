@@ -111,8 +111,8 @@ async function noteLoss(
   graceful: boolean,
 ): Promise<void> {
   const words = graceful ? `The agent of the host ${name} was stopped` : `The link to the host ${name} is lost`;
-  const { id: accountId, domainId } = await systemAccount(tx);
   await db.transact(async (tx) => {
+    const { id: accountId, domainId } = await systemAccount(tx);
     await writeEvent(tx, {
       type: 'ALERT.COMPUTE.HOST',
       level: 'WARN',

@@ -8,8 +8,6 @@ import { systemAccount } from '../account/index.ts';
 import { newAgent, removeAgent } from '../core/agent-records.ts';
 import { nextNumber } from '../core/counters.ts';
 import type { Tx } from '../core/db.ts';
-import type { Services } from '../core/services.ts';
-
 import { hasStorageNetwork } from '../infra/index.ts';
 import { machines } from '../machine/index.ts';
 import { allocateGatewayNic, allocateSystemNic, ensureSourceNat, type NetworkRow, releaseNics } from '../network/index.ts';
@@ -28,11 +26,7 @@ export interface NewSystemVm {
   readonly network: NetworkRow | null;
 }
 
-export async function createSystemVm(
-  tx: Tx,
-  services: Pick<Services, 'db'>,
-  { kind, zoneId, network }: NewSystemVm,
-): Promise<Id<'machine'>> {
+export async function createSystemVm(tx: Tx, { kind, zoneId, network }: NewSystemVm): Promise<Id<'machine'>> {
   const definition = kinds[kind];
   const owner = await systemAccount(tx);
   const offering = await systemOfferingFor(tx, kind);

@@ -37,7 +37,7 @@ export const ensureNetwork = (run: Run, networkId: Id<'network'>): Promise<void>
 async function implement(run: Run, networkId: Id<'network'>): Promise<void> {
   const claim = await run.until(
     'claim network',
-    async (tx, services) => {
+    async (tx) => {
       const network = await mustFindNetwork(tx, networkId);
       if (network.state === 'Implemented' || network.state === 'Setup') return { mine: false, routerId: null };
       if (network.state === 'Destroy') throw new CloudError('WrongState', `the network ${network.name} is being deleted`);
@@ -45,7 +45,7 @@ async function implement(run: Run, networkId: Id<'network'>): Promise<void> {
       const vni = await takeVni(tx, network);
       const implementing = await move(tx, networks, networkStates, network, 'implement', { vni, idleSince: null });
       const routerId = (await needsRouter(tx, network))
-        ? await createSystemVm(tx, services, { kind: 'router', zoneId: network.zoneId, network: implementing })
+        ? await createSystemVm(tx, { kind: 'router', zoneId: network.zoneId, network: implementing })
         : null;
       return { mine: true, routerId };
     },

@@ -81,7 +81,6 @@ export async function createGuest(tx: Tx, context: Context, wanted: NewGuest): P
   const userData = wanted.userData === undefined ? null : checkUserData(wanted.userData, context.settings.get(userDataMaxBytes));
 
   const id = newId('machine');
-  const number = await nextNumber(tx, 'instance');
   const account = await tx.findOneByOrFail(accounts, { id: owner.accountId });
   const name = checkHostName(wanted.name ?? `VM-${randomUUID()}`);
   const into = wanted.networks.length > 0 ? wanted.networks : [await usualNetwork(tx, context, wanted)];
@@ -95,6 +94,17 @@ export async function createGuest(tx: Tx, context: Context, wanted: NewGuest): P
       `rootdisksize is smaller than the template, which has ${Math.ceil(image.virtualSizeBytes / GIB)} GiB`,
     );
   }
+  for (const [device, network] of into.entries()) {
+    await allocateGuestNic(tx, {
+      machineId: id,
+      network,
+      device,
+      isDefault: device === 0,
+      address: wanted.addresses.get(network.id) ?? null,
+    });
+  }
+  // After the networks, as whoever makes a router does it in this order too and the counter is everybody's.
+  const number = await nextNumber(tx, 'instance');
   await tx.insert(machines, {
     id,
     kind: 'guest',
@@ -138,15 +148,6 @@ export async function createGuest(tx: Tx, context: Context, wanted: NewGuest): P
     removedAt: null,
   });
   for (const { name: keyName, publicKey } of keys) await tx.insert(vmKeys, { machineId: id, name: keyName, publicKey });
-  for (const [device, network] of into.entries()) {
-    await allocateGuestNic(tx, {
-      machineId: id,
-      network,
-      device,
-      isDefault: device === 0,
-      address: wanted.addresses.get(network.id) ?? null,
-    });
-  }
   const volume = {
     accountId: owner.accountId,
     domainId: owner.domainId,

@@ -14,6 +14,7 @@ import type { CloudError } from '../../protocol/errors.ts';
 import { type AgentLink, openAgentLink } from '../../protocol/link/agent-link.ts';
 import { memoryIdentityStore } from '../../protocol/link/identity.ts';
 import { createLog, type Log } from '../../protocol/log.ts';
+import { guardConnections } from './one-connection.ts';
 import { openRelay, type Relay } from './relay.ts';
 import { type SimulatedSystemVm, startSimulatedSystemVm } from './simulated-system-vm.ts';
 
@@ -138,8 +139,12 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
     agentDirectory: null,
     simulator: true,
   });
-  const start = () =>
-    startManagement({ config: config(), log, ...(options.probe ? { probe: options.probe } : {}), beatMs: options.beatMs ?? 1000 });
+  const start = async () => {
+    const probe = options.probe ? { probe: options.probe } : {};
+    const started = await startManagement({ config: config(), log, ...probe, beatMs: options.beatMs ?? 1000 });
+    guardConnections(started.services.db);
+    return started;
+  };
   // The port is chosen once, so that a restarted server is where its agents look for it.
   linkPort = await freePort();
   let management = await start();

@@ -138,10 +138,11 @@ async function freshNetwork({ network, deploy, list, run }: Zone) {
 
 async function twenty({ network, deploy, run, list }: Zone) {
   const net = await network('twenty');
-  const vms: Reply[] = await Promise.all(Array.from({ length: 20 }, (_, i) => deploy({ networkids: net.id, name: `twenty-${i}` })));
+  const names = Array.from({ length: 20 }, (_, i) => `twenty-${i}`);
+  const vms: Reply[] = await Promise.all(names.map((name) => deploy({ networkids: net.id, name }, { pollMs: 500 })));
   assert.equal(new Set(vms.map(({ ipaddress }) => ipaddress)).size, 20);
   assert.equal((await list('listVirtualMachines', { networkid: net.id, state: 'Running' })).length, 20);
-  await Promise.all(vms.map(({ id }) => run('destroyVirtualMachine', { id, expunge: true })));
+  await Promise.all(vms.map(({ id }) => run('destroyVirtualMachine', { id, expunge: true }, { pollMs: 500 })));
   await run('deleteNetwork', { id: net.id });
 }
 

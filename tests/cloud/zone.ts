@@ -17,7 +17,7 @@ export interface Zone {
   readonly network: (name: string, params?: Params) => Promise<Reply>;
   /** What a deployment takes, without its network and name. */
   readonly usual: Params;
-  readonly deploy: (params: Params) => Promise<Reply>;
+  readonly deploy: (params: Params, waiting?: { timeoutSeconds?: number; pollMs?: number }) => Promise<Reply>;
   readonly vm: (id: string) => Promise<Reply>;
   readonly settings: (values: Readonly<Record<string, string>>) => Promise<void>;
   readonly holds: (options?: { timeoutSeconds?: number }) => Promise<void>;
@@ -45,7 +45,8 @@ export async function startZone(options: CloudOptions & { hostsPerCluster?: numb
         });
         return made.network;
       },
-      deploy: async (params) => (await cloud.admin.run('deployVirtualMachine', { ...usual, ...params })).virtualmachine,
+      deploy: async (params, waiting = {}) =>
+        (await cloud.admin.run('deployVirtualMachine', { ...usual, ...params }, waiting)).virtualmachine,
       vm: async (id) => (await cloud.admin.list('listVirtualMachines', { id }))[0],
       settings: async (values) => {
         for (const [name, value] of Object.entries(values)) await cloud.admin.call('updateConfiguration', { name, value });

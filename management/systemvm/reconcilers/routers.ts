@@ -34,7 +34,7 @@ async function replace(services: Services): Promise<void> {
     const started = await db.transact(async (tx) => {
       const network = await mustFindNetwork(tx, networkId);
       if (network.state !== 'Implemented' || (await routersOf(tx, networkId)).length > 0 || !(await needsRouter(tx, network))) return null;
-      const id = await createSystemVm(tx, services, { kind: 'router', zoneId: network.zoneId, network });
+      const id = await createSystemVm(tx, { kind: 'router', zoneId: network.zoneId, network });
       log.info({ network: network.name, id }, 'a network has lost its router and gets another');
       return jobs.add(tx, startSystemVmSaga, { id, isNew: true }, { requestId: 'systemVm.routers', instance: { type: 'SystemVm', id } });
     });

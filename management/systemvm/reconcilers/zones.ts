@@ -59,7 +59,7 @@ async function keep(services: Services, zone: ZoneRow, definition: SystemVmKind)
       [zone.id, kind],
     );
     if (Number(row.n) >= wanted) return null;
-    const id = await createSystemVm(tx, services, { kind, zoneId: zone.id, network: null });
+    const id = await createSystemVm(tx, { kind, zoneId: zone.id, network: null });
     log.info({ zone: zone.name, kind, id }, 'a system VM is wanted');
     return jobs.add(tx, startSystemVmSaga, { id, isNew: true }, { requestId: 'systemVm.zones', instance: { type: 'SystemVm', id } });
   });

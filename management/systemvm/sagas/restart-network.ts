@@ -22,12 +22,12 @@ export const restartNetworkSaga = saga({
     if (before.state === 'Allocated') await ensureNetwork(run, networkId);
     else if (cleanup) {
       for (const id of before.routerIds) await run.part(`old router ${id}`, (part) => destroySystemVm(part, id));
-      const routerId = await run.step('new router', async (tx, services) => {
+      const routerId = await run.step('new router', async (tx) => {
         const network = await mustFindNetwork(tx, networkId);
         // The reconciler may have been quicker.
         const known = (await routersOf(tx, networkId)).find(({ id }) => !before.routerIds.includes(id));
         if (known || !(await needsRouter(tx, network))) return null;
-        return createSystemVm(tx, services, { kind: 'router', zoneId: network.zoneId, network });
+        return createSystemVm(tx, { kind: 'router', zoneId: network.zoneId, network });
       });
       if (routerId) await run.kept('start', (part) => startSystemVm(part, routerId));
     } else await applyNetwork(run, networkId);
