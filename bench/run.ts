@@ -1,0 +1,25 @@
+/** `npm run bench`: lists the benchmarks; `npm run bench -- <name> [arguments]` runs one. Each prints the machine, its sizes and raw samples. */
+import { spawn } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+/** THE LIST of benchmarks: file and what it measures. */
+const benchmarks: Readonly<Record<string, { readonly file: string; readonly about: string }>> = {
+  agents: { file: 'agents.ts', about: '1,000 agents on one management server: idle cost, and how soon all are back after its restart' },
+  'half-open': { file: 'half-open.ts', about: 'how long a new agent takes to join while others hold 1,000 half-open connections' },
+  'console-sessions': { file: 'console-sessions.ts', about: 'console sessions per core, added latency, and what is left over afterwards' },
+};
+
+const [name, ...rest] = process.argv.slice(2);
+const chosen = name === undefined ? undefined : Object.hasOwn(benchmarks, name) ? benchmarks[name] : undefined;
+if (chosen) {
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+  const child = spawn(process.execPath, ['--import', tsx, join(import.meta.dirname, chosen.file), ...rest], { stdio: 'inherit' });
+  child.once('exit', (code) => process.exit(code ?? 1));
+} else {
+  if (name !== undefined) console.error(`there is no benchmark ${name}`);
+  const width = Math.max(...Object.keys(benchmarks).map((each) => each.length));
+  for (const [each, { about }] of Object.entries(benchmarks)) console.log(`  ${each.padEnd(width)}  ${about}`);
+  process.exit(name === undefined ? 0 : 2);
+}
