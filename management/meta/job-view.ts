@@ -3,9 +3,11 @@ import { CloudError } from '../../protocol/errors.ts';
 import type { Id } from '../../protocol/schema.ts';
 import { apiJobStatus } from '../../protocol/states/job.ts';
 import { type Caller, isRootAdmin } from '../core/context.ts';
-import type { Database } from '../core/db.ts';
 import { shownPath } from '../core/owners.ts';
 import { entityKind } from '../core/params.ts';
+import { openResult } from '../core/sealed-results.ts';
+import type { Secrets } from '../core/secrets.ts';
+import type { Services } from '../core/services.ts';
 import { type JobRow, jobs } from '../core/tables.ts';
 import { type Field, f, view } from '../core/view.ts';
 import { errorText } from '../core/wire.ts';
@@ -31,7 +33,7 @@ export interface JobShown {
 
 /** `asker` decides how much an error tells. */
 export async function loadJobs(
-  { rows, read }: Pick<Database, 'rows' | 'read'>,
+  { db: { rows, read }, secrets }: Pick<Services, 'db' | 'secrets'>,
   ids: readonly string[],
   asker: Caller,
 ): Promise<JobShown[]> {
@@ -47,9 +49,18 @@ export async function loadJobs(
     row,
     accountName: byId.get(row.id)?.accountName ?? null,
     domainPath: byId.get(row.id)?.domainPath ?? null,
-    ...outcome(row, isRootAdmin(asker)),
+    ...opened(secrets, outcome(row, isRootAdmin(asker)), row.accountId === asker.accountId),
   }));
 }
+
+const opened = (
+  secrets: Secrets,
+  { result, resultCode }: Pick<JobShown, 'result' | 'resultCode'>,
+  own: boolean,
+): Pick<JobShown, 'result' | 'resultCode'> => {
+  const shown = openResult(secrets, result, { own });
+  return { result: typeof shown === 'object' && shown !== null ? { ...shown } : null, resultCode };
+};
 
 export function outcome(
   { state, result, error }: Pick<JobRow, 'state' | 'result' | 'error'>,

@@ -5,6 +5,7 @@ import { configure } from './configuration.ts';
 import { systemVmTables } from './entities.ts';
 import { configurationReconciler } from './reconcilers/configuration.ts';
 import { deadReconciler } from './reconcilers/dead.ts';
+import { evacuateReconciler } from './reconcilers/evacuate.ts';
 import { idleNetworksReconciler } from './reconcilers/idle-networks.ts';
 import { routersReconciler } from './reconcilers/routers.ts';
 import { zonesReconciler } from './reconcilers/zones.ts';
@@ -37,7 +38,7 @@ export const systemVmArea: Area = {
     deleteNetworkSaga,
     restartNetworkSaga,
   ),
-  reconcilers: [configurationReconciler, zonesReconciler, deadReconciler, routersReconciler, idleNetworksReconciler],
+  reconcilers: [evacuateReconciler, configurationReconciler, zonesReconciler, deadReconciler, routersReconciler, idleNetworksReconciler],
   settings: systemVmSettings,
   agentHooks: {
     prepare: configure,

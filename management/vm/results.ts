@@ -3,6 +3,7 @@ import type { Id, Secret } from '../../protocol/schema.ts';
 import type { Tx } from '../core/db.ts';
 import { accounts } from '../core/owners.ts';
 import type { StepContext } from '../core/saga.ts';
+import { sealedResult } from '../core/sealed-results.ts';
 import { show } from '../core/view.ts';
 import { guestMetadata } from '../network/index.ts';
 import { vmKeys, vms } from './entities.ts';
@@ -14,11 +15,8 @@ export async function vmResult({ db, job, secrets }: StepContext, id: Id<'machin
   const [row] = await loadVms(db, [id]);
   if (!row) return { success: true };
   const shown = show(vmView.fields, row, { admin: starter?.type === 'admin' });
-  return { [vmView.key]: password ? { ...shown, password: `${SEALED}${secrets.seal(password)}` } : shown };
+  return { [vmView.key]: password ? { ...shown, password: sealedResult(secrets, password) } : shown };
 }
-/** Marks a text in a job's result that is sealed in the row and opened in the reply. */
-export const SEALED = 'sealed:';
-
 /** The last of a guest's rows: it is gone for its owner. */
 export async function forgetGuest(tx: Tx, id: Id<'machine'>): Promise<null> {
   await tx.update(vms, { id }, { removedAt: new Date() });

@@ -15,6 +15,6 @@ export const listAsyncJobs = command({
       where: [params.startdate === undefined ? null : where.sql('t.created_at >= ?', params.startdate)],
       keyword: ['t.command', 't.saga'],
       scope: params,
-      load: (ids) => loadJobs(context.db, ids, context.caller),
+      load: (ids) => loadJobs(context, ids, context.caller),
     }),
 });

@@ -9,8 +9,8 @@ export const queryAsyncJobResult = command({
   access: 'user',
   params: { jobid: required(p.entity('the job', jobKind, 'list')) },
   reply: reply.flat(jobView),
-  run: async ({ db, caller }, { jobid }) => {
-    const [shown] = await loadJobs(db, [jobid.id], caller);
+  run: async (context, { jobid }) => {
+    const [shown] = await loadJobs(context, [jobid.id], context.caller);
     if (!shown) throw new CloudError('NotFound', 'the job is gone', { id: jobid.id });
     return shown;
   },

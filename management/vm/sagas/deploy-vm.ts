@@ -1,6 +1,7 @@
 import { s } from '../../../protocol/schema.ts';
 import { saga } from '../../core/saga.ts';
 import { errorMachine } from '../../machine/index.ts';
+import { guestMetadata } from '../../network/index.ts';
 import { startGuest } from '../life.ts';
 import { vmResult } from '../results.ts';
 
@@ -19,5 +20,9 @@ export const deployVmSaga = saga({
     if (start) await startGuest(run, id, hostId);
     return { id };
   },
-  result: (context, { id }) => vmResult(context, id),
+  result: async (context, { id }) => {
+    // A template that takes passwords has been given one: this is where its owner learns it.
+    const row = await context.db.read.findOneBy(guestMetadata, { machineId: id });
+    return vmResult(context, id, row?.password ? context.secrets.open(row.password) : undefined);
+  },
 });
