@@ -26,6 +26,7 @@ initrd /initrd.img
 boot
 `;
 
+// The sources of packages are not part of the image: cloud-init writes Debian's own ones.
 const CLOUD_CONFIG = `datasource_list: [CloudStack, None]
 datasource:
   CloudStack:
@@ -38,6 +39,8 @@ ssh_genkeytypes: [ed25519, ecdsa]
 ssh:
   emit_keys_to_console: false
 locale: false
+apt:
+  preserve_sources_list: false
 growpart:
   mode: growpart
   devices: [/]
