@@ -63,7 +63,7 @@ test('programs log; only commands of the terminal print', () => {
   nowhere(delivered, /\bconsole\.(log|error|warn|info|debug)\(/, ['agent/main.ts']);
 });
 
-test('SV-21 the well-known password of old system VMs stands nowhere', () => {
+test('SV-21 the well-known password of old system VMs stands nowhere in what is delivered', () => {
   const known = ['6m1', 'll10n'].join('');
   const texts = files.filter((path) => folderOf(path) !== 'tests' && !/\.(png|ico|woff2?)$/.test(path));
   assert.deepEqual(
