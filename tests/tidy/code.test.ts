@@ -10,8 +10,8 @@ const nowhere = (paths: readonly string[], pattern: RegExp, excused: readonly st
   );
 
 test('comments are taken away, texts and regular expressions are not', () => {
-  const text = "const a = 'x // y'; // gone\nconst b = /[/'\"]/.test(a); /* gone\n too */ const c = `//${a}`;";
-  assert.equal(withoutComments(text).replace(/ +/g, ' '), "const a = 'x // y'; \nconst b = /[/'\"]/.test(a); \n const c = `//${a}`;");
+  const text = "const a = 'x // y'; // gone\nconst b = /[/'\"]/.test(a); /* gone\n too */ const c = `//a`;";
+  assert.equal(withoutComments(text).replace(/ +/g, ' '), "const a = 'x // y'; \nconst b = /[/'\"]/.test(a); \n const c = `//a`;");
 });
 
 test('no decorators, enumerations, namespaces or parameter properties', () => {
