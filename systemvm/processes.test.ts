@@ -151,7 +151,7 @@ describe('daemons, files and stages of a system VM', { timeout: 60_000 }, () => 
         ['network', 'failed: ip failed: no such device'],
       ],
     );
-    await until('console', async () => (await readFile(consoleFile, 'utf8')).includes('network'));
+    await until('console', async () => (await readFile(consoleFile, 'utf8').catch(() => '')).includes('network'));
     assert.match(await readFile(consoleFile, 'utf8'), /NEPHOS-STAGE network \d+\.\d\d failed: ip failed: no such device\n/);
   });
 

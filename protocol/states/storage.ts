@@ -3,7 +3,14 @@ import { type StateOf, stateMachine } from '../state-machine.ts';
 export const volumeStates = stateMachine('volume', {
   Allocated: { create: 'Creating', destroy: 'Destroy' },
   Creating: { succeed: 'Ready', fail: 'Allocated', retry: 'Creating', destroy: 'Destroy' },
-  Ready: { unmake: 'Creating', destroy: 'Destroy', snapshot: 'Snapshotting', resize: 'Resizing', migrate: 'Migrating', attach: 'Attaching' },
+  Ready: {
+    unmake: 'Creating',
+    destroy: 'Destroy',
+    snapshot: 'Snapshotting',
+    resize: 'Resizing',
+    migrate: 'Migrating',
+    attach: 'Attaching',
+  },
   Snapshotting: { succeed: 'Ready', fail: 'Ready' },
   Resizing: { succeed: 'Ready', fail: 'Ready' },
   Migrating: { succeed: 'Ready', fail: 'Ready' },
