@@ -148,7 +148,8 @@ const runPhase = async (phase: Phase, files: readonly string[]): Promise<Report[
 };
 
 const report = async (): Promise<{ passed: number; failed: number }> => {
-  await clearReports(chosen.map(({ name }) => name));
+  // A run of some files replaces their reports alone.
+  if (values.file === undefined) await clearReports(chosen.map(({ name }) => name));
   const total = { passed: 0, failed: 0 };
   if (chosen.some(({ packages }) => packages)) {
     const groups = Object.keys(packageGroups) as PackageGroup[];
