@@ -2,7 +2,7 @@ import type { Id } from '../../protocol/schema.ts';
 import { type Area, asTables } from '../core/area.ts';
 import { machineTables } from './entities.ts';
 import { owedAsksReconciler } from './owed.ts';
-import { heed, powerReconciler } from './power.ts';
+import { heed, look, powerReconciler } from './power.ts';
 
 export { type MachineRow, machines, type ReservationRow, reservations } from './entities.ts';
 export { release } from './placement.ts';
@@ -19,6 +19,12 @@ export const machineArea: Area = {
     beat: async (services, { kind, id }, { host }) => {
       if (kind === 'host' && host && (host.whole || host.machines.length > 0))
         await heed(services, id as Id<'host'>, { whole: host.whole, seen: host.machines });
+    },
+    up: async (services, { kind, id }) => {
+      if (kind === 'host') await look(services, id as Id<'host'>);
+    },
+    bell: async (services, { kind, id }, subject) => {
+      if (kind === 'host' && subject === 'machine') await look(services, id as Id<'host'>);
     },
   },
 };

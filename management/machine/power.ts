@@ -34,20 +34,47 @@ export function judge(
   return machine.kind === 'guest' && machine.lastHostId === hostId ? 'adopt' : 'stray';
 }
 
-export async function heed(services: Services, hostId: Id<'host'>, { whole, seen }: PowerReport): Promise<void> {
-  const { db } = services;
-  const reported = new Map(seen.map(({ id, power }) => [id, power]));
-  const known = seen.length === 0 ? [] : await db.read.findBy(machines, { id: In([...reported.keys()]) });
-  const byId = new Map(known.map((machine) => [machine.id, machine]));
-  for (const [id, power] of reported) await act(services, hostId, id, judge(byId.get(id) ?? null, hostId, power));
-  if (!whole) return;
-  const here = await db.read.findBy(machines, { hostId, state: 'Running', removedAt: IsNull() });
-  for (const { id } of here) if (!reported.has(id)) await act(services, hostId, id, 'stopped');
+/**
+ * A report is of a moment ago, and a job may have been quicker. So what looks wrong in it is looked at again: first the record, then the
+ * host, and what is done about it holds only for the generation of the record that was read.
+ */
+export async function heed(services: Services, hostId: Id<'host'>, report: PowerReport): Promise<void> {
+  const rows = await rowsOf(services, hostId, report);
+  const suspects = verdicts(rows, hostId, report).map(({ id }) => id);
+  if (suspects.length === 0) return;
+  const again = await rowsOf(services, hostId, { whole: false, seen: suspects.map((id) => ({ id, power: 'Off' })) });
+  const there = new Map((await listMachines(services, hostId)).map(({ id, power }) => [id, power]));
+  const seen = suspects.map((id) => ({ id, power: there.get(id) ?? ('Off' as const) }));
+  for (const { id, what } of verdicts(again, hostId, { whole: false, seen })) await act(services, hostId, id, what, again.get(id) ?? null);
 }
 
-async function act(services: Services, hostId: Id<'host'>, id: Id<'machine'>, what: ReturnType<typeof judge>): Promise<void> {
+type Verdict = Exclude<ReturnType<typeof judge>, 'nothing'>;
+function verdicts(
+  rows: ReadonlyMap<Id<'machine'>, MachineRow>,
+  hostId: Id<'host'>,
+  { whole, seen }: PowerReport,
+): { id: Id<'machine'>; what: Verdict }[] {
+  const reported = new Map(seen.map(({ id, power }) => [id, power]));
+  if (whole) for (const { id, state } of rows.values()) if (state === 'Running' && !reported.has(id)) reported.set(id, 'Off');
+  return [...reported].flatMap(([id, power]) => {
+    const what = judge(rows.get(id) ?? null, hostId, power);
+    return what === 'nothing' ? [] : [{ id, what }];
+  });
+}
+
+async function rowsOf({ db }: Services, hostId: Id<'host'>, { whole, seen }: PowerReport): Promise<Map<Id<'machine'>, MachineRow>> {
+  const known = seen.length === 0 ? [] : await db.read.findBy(machines, { id: In(seen.map(({ id }) => id)) });
+  const here = whole ? await db.read.findBy(machines, { hostId, state: 'Running', removedAt: IsNull() }) : [];
+  return new Map([...known, ...here].map((machine) => [machine.id, machine]));
+}
+
+async function listMachines({ agents: asks }: Services, hostId: Id<'host'>): Promise<PowerReport['seen']> {
+  const answer = await asks.ask({ kind: 'host', id: hostId }, call(ListMachines, {}), { requestId: 'machine.power', linkGraceSeconds: 0 });
+  return answer.machines;
+}
+
+async function act(services: Services, hostId: Id<'host'>, id: Id<'machine'>, what: Verdict, row: MachineRow | null): Promise<void> {
   const { db, agents: asks, log, wake } = services;
-  if (what === 'nothing') return;
   if (what === 'stray') {
     log.warn({ machine: id, host: hostId }, 'a machine runs that should not run here; it is stopped');
     await asks.ask({ kind: 'host', id: hostId }, call(StopMachine, { id, force: true, graceSeconds: 0 }), {
@@ -58,7 +85,7 @@ async function act(services: Services, hostId: Id<'host'>, id: Id<'machine'>, wh
   }
   await db.transact(async (tx) => {
     const machine = await lock(tx, machines, { id });
-    if (!machine || judge(machine, hostId, what === 'stopped' ? 'Off' : 'On') !== what) return;
+    if (!machine || machine.generation !== row?.generation) return;
     if (what === 'stopped') await settleStopped(tx, machine, 'powerOff');
     else {
       await reserveAsSeen(tx, machine, hostId);
@@ -79,6 +106,11 @@ async function act(services: Services, hostId: Id<'host'>, id: Id<'machine'>, wh
   wake('hostNetworks');
 }
 
+/** The host has rung for its machines, or is back: one may have come and gone between two reports, and no difference tells of it. */
+export async function look(services: Services, hostId: Id<'host'>): Promise<void> {
+  await heed(services, hostId, { whole: true, seen: await listMachines(services, hostId) });
+}
+
 /** Asks every host for the whole, in case a difference was lost. */
 export const powerReconciler = reconciler({
   name: 'machine.power',
@@ -89,11 +121,7 @@ export const powerReconciler = reconciler({
     await Promise.all(
       up.map(async ({ id }) => {
         try {
-          const { machines: seen } = await services.agents.ask({ kind: 'host', id }, call(ListMachines, {}), {
-            requestId: 'machine.power',
-            linkGraceSeconds: 0,
-          });
-          await heed(services, id as Id<'host'>, { whole: true, seen });
+          await look(services, id as Id<'host'>);
         } catch (error) {
           services.log.debug({ err: error, host: id }, 'host did not list its machines');
         }

@@ -44,8 +44,10 @@ export function compileHostNetworks(hostId: Id<'host'>, seats: readonly Seat[]):
  * higher number never knows less.
  */
 export async function hostNetworks({ db }: Pick<Services, 'db'>, hostId: Id<'host'>): Promise<HostNetworks> {
-  await db.rows('UPDATE host SET networks_generation = networks_generation + 1 WHERE id = ?', [hostId]);
-  const host = await db.read.findOneByOrFail(hosts, { id: hostId });
+  const host = await db.transact(async (tx) => {
+    await tx.query('UPDATE host SET networks_generation = networks_generation + 1 WHERE id = ?', [hostId]);
+    return tx.findOneByOrFail(hosts, { id: hostId });
+  });
   const seats = await db.rows<Seat>(
     `${SEATS} AND n.vni IN (SELECT n2.vni FROM nic c2 JOIN machine m2 ON m2.id = c2.machine_id JOIN network n2 ON n2.id = c2.network_id
       WHERE m2.host_id = ? AND c2.removed_at IS NULL AND c2.role = 'guest' AND n2.vni IS NOT NULL)`,
@@ -54,7 +56,8 @@ export async function hostNetworks({ db }: Pick<Services, 'db'>, hostId: Id<'hos
   return { generation: host.networksGeneration, tunnelAddress: host.address, networks: compileHostNetworks(hostId, seats) };
 }
 
-const sent = new Map<string, string>();
+/** What this reconciler told each host last. Whoever starts a machine tells hosts too, which the generation shows. */
+const sent = new Map<string, { print: string; generation: number }>();
 
 /** Sends each host its document when that differs from what it was sent last; everything again after a new link. */
 export const hostNetworksReconciler = reconciler({
@@ -63,23 +66,22 @@ export const hostNetworksReconciler = reconciler({
   wakeOn: ['hostNetworks', 'agent'],
   run: async (services) => {
     const { db, agents, log } = services;
-    const up = await db.rows<{ id: Id<'host'>; since: Date }>(
-      `SELECT h.id AS id, a.state_since AS since FROM host h JOIN agent a ON a.id = h.id WHERE a.state = 'Up' AND h.removed_at IS NULL`,
+    const up = await db.rows<{ id: Id<'host'>; generation: number; since: Date }>(
+      `SELECT h.id AS id, h.networks_generation AS generation, a.state_since AS since FROM host h JOIN agent a ON a.id = h.id WHERE a.state = 'Up' AND h.removed_at IS NULL`,
     );
     const seats = await db.rows<Seat>(SEATS);
     await Promise.all(
-      up.map(async ({ id, since }) => {
+      up.map(async ({ id, generation, since }) => {
         const networks = compileHostNetworks(id, seats);
         const print = createHash('sha256')
           .update(JSON.stringify([networks, since]))
           .digest('hex');
-        if (sent.get(id) === print) return;
+        const last = sent.get(id);
+        if (last?.print === print && last.generation === generation) return;
         try {
-          await agents.ask({ kind: 'host', id }, call(ApplyHostNetworks, await hostNetworks(services, id)), {
-            requestId: 'network.hosts',
-            linkGraceSeconds: 0,
-          });
-          sent.set(id, print);
+          const document = await hostNetworks(services, id);
+          await agents.ask({ kind: 'host', id }, call(ApplyHostNetworks, document), { requestId: 'network.hosts', linkGraceSeconds: 0 });
+          sent.set(id, { print, generation: document.generation });
         } catch (error) {
           log.warn({ err: error, host: id }, 'host did not take its networks; it is told again');
         }
