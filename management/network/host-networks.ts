@@ -1,9 +1,9 @@
 /** Which guest networks each host carries, and who else does: the forwarding tables of VXLAN, kept by management. */
-import { createHash } from 'node:crypto';
 import { call } from '../../protocol/message.ts';
 import { ApplyHostNetworks, type HostNetworks } from '../../protocol/messages/host.ts';
 import type { Id } from '../../protocol/schema.ts';
 import { reconciler } from '../core/reconcile.ts';
+import { sha256Hex } from '../core/secrets.ts';
 import type { Services } from '../core/services.ts';
 import { hosts } from '../infra/index.ts';
 
@@ -59,6 +59,8 @@ export async function hostNetworks({ db }: Pick<Services, 'db'>, hostId: Id<'hos
 /** What this reconciler told each host last. Whoever starts a machine tells hosts too, which the generation shows. */
 const sent = new Map<string, { print: string; generation: number }>();
 
+const print = (networks: HostNetworks['networks'], since: Date) => sha256Hex(JSON.stringify([networks, since]));
+
 /** Sends each host its document when that differs from what it was sent last; everything again after a new link. */
 export const hostNetworksReconciler = reconciler({
   name: 'network.hosts',
@@ -72,16 +74,13 @@ export const hostNetworksReconciler = reconciler({
     const seats = await db.rows<Seat>(SEATS);
     await Promise.all(
       up.map(async ({ id, generation, since }) => {
-        const networks = compileHostNetworks(id, seats);
-        const print = createHash('sha256')
-          .update(JSON.stringify([networks, since]))
-          .digest('hex');
+        const wanted = print(compileHostNetworks(id, seats), since);
         const last = sent.get(id);
-        if (last?.print === print && last.generation === generation) return;
+        if (last?.print === wanted && last.generation === generation) return;
         try {
           const document = await hostNetworks(services, id);
           await agents.ask({ kind: 'host', id }, call(ApplyHostNetworks, document), { requestId: 'network.hosts', linkGraceSeconds: 0 });
-          sent.set(id, { print, generation: document.generation });
+          sent.set(id, { print: print(document.networks, since), generation: document.generation });
         } catch (error) {
           log.warn({ err: error, host: id }, 'host did not take its networks; it is told again');
         }
