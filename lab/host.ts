@@ -31,7 +31,8 @@ const keptFolders = {
   'opt/nephos-agent': 0o755,
   'root/.ssh': 0o700,
   'var/lib/libvirt': 0o755,
-  'var/lib/nephos-agent': 0o700,
+  // Machines' processes, which run under an account of their own, pass through it to the files they boot from.
+  'var/lib/nephos-agent': 0o711,
   'var/lib/nephos/primary': 0o755,
   'var/lib/dpkg': 0o755,
   'var/lib/misc': 0o755,

@@ -10,6 +10,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
 import { Client, eventually, type Reply } from '../../lab/client.ts';
 import { type CommandResult, command } from '../../lab/command.ts';
 import { adminClient, readDemo } from '../../lab/demo.ts';
@@ -52,10 +53,11 @@ export const realCloud = (): Promise<RealCloud> => {
 
 async function takeUp(): Promise<RealCloud> {
   const varDir = varDirectory;
-  const { vmId } = await up({ varDir, hosts: hostNames.length, guests: ['tiny'], steps: reporter() });
+  // Who writes a test can try it on the cloud as it runs, without a build and a restart.
+  if (!process.env['NEPHOS_E2E_AS_IT_RUNS']) await up({ varDir, hosts: hostNames.length, guests: ['tiny'], steps: reporter() });
   const admin = await adminClient(varDir);
   const known = await readDemo(varDir);
-  assert.ok(known.demo && known.zoneId && known.networkId, 'the demo tenant is there');
+  assert.ok(known.demo && known.zoneId && known.networkId && known.vmId, 'the demo tenant is there');
   const only = async (command: string, params: Record<string, string>): Promise<string> => {
     const [found] = await admin.list(command, params);
     assert.ok(found, `${command} finds ${JSON.stringify(params)}`);
@@ -66,9 +68,9 @@ async function takeUp(): Promise<RealCloud> {
     admin,
     demo: new Client(apiUrl, known.demo.keys),
     networkId: known.networkId,
-    vmId,
+    vmId: known.vmId,
     zoneId: known.zoneId,
-    templateId: (await admin.list('listVirtualMachines', { id: vmId, listall: true }))[0].templateid,
+    templateId: (await admin.list('listVirtualMachines', { id: known.vmId, listall: true }))[0].templateid,
     serviceOfferingId: await only('listServiceOfferings', { name: 'Small Instance' }),
     networkOfferingId: await only('listNetworkOfferings', { name: 'DefaultIsolatedNetworkOfferingWithSourceNatService' }),
   };
@@ -83,6 +85,22 @@ export interface Tenant {
   readonly deploy: (params: Record<string, string | number | undefined>) => Promise<Reply>;
   /** Destroys what the tenant has: machines, then networks, keys, and the account when it can be. */
   readonly remove: () => Promise<void>;
+}
+
+/**
+ * Tests that each go on where the one before ended, as top-level tests of a file run anyway. After one that fails the others are not tried: they could
+ * only say the same in other words.
+ */
+export function inOrder(): (title: string, options: { readonly timeout?: number }, run: (t: TestContext) => Promise<void>) => void {
+  let failed: string | null = null;
+  return (title, { timeout = 90_000 }, run) => {
+    test(title, { timeout }, async (t) => {
+      assert.equal(failed, null, `not tried, because this failed before: ${failed}`);
+      failed = title;
+      await run(t);
+      failed = null;
+    });
+  };
 }
 
 /** A tenant of the test's own, with keys. */
