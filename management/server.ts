@@ -67,7 +67,10 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
   if (options.migrate !== false) await db.source.runMigrations({ transaction: 'each' });
   const secrets = await openSecrets(config.varDirectory);
   const certificates = await openCertificates({ store: authorityStore(db), secrets });
-  const settings = await openSettings(db, [defaultPageSize, sessionTimeoutMinutes, ...areas.flatMap((area) => area.settings)], log);
+  let reconciliation: Reconciliation | null = null;
+  const settings = await openSettings(db, [defaultPageSize, sessionTimeoutMinutes, ...areas.flatMap((area) => area.settings)], log, () =>
+    reconciliation?.wake('setting'),
+  );
   const serverId = await serverIdentity(db, config);
   const commands: Registry = registry(areas.flatMap((area) => area.commands));
   const metrics = openMetrics();
@@ -82,7 +85,6 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
   });
 
   let hub: AgentHub | null = null;
-  let reconciliation: Reconciliation | null = null;
   const theHub = (): AgentHub => {
     if (!hub) throw new CloudError('Unavailable', 'the server is starting');
     return hub;

@@ -106,13 +106,21 @@ export interface Settings {
 const NARROW_FIRST: readonly Exclude<SettingScope, 'global'>[] = ['storagepool', 'imagestore', 'cluster', 'zone', 'account', 'domain'];
 const RELOAD_MS = 5000;
 
-export async function openSettings(db: Database, definitions: readonly AnySetting[], log: Log): Promise<Settings> {
+/** `onChange` is called on every management server when a value has become another one. */
+export async function openSettings(
+  db: Database,
+  definitions: readonly AnySetting[],
+  log: Log,
+  onChange: () => void = () => {},
+): Promise<Settings> {
   let texts = new Map<string, string>();
   const key = ({ name, scope, scopeId }: Pick<SettingRow, 'name' | 'scope' | 'scopeId'>) => `${name}\n${scope}\n${scopeId}`;
   const byName = new Map(definitions.map((each) => [each.name, each]));
   const reload = async () => {
     const rows = await db.read.find(settingRows);
+    const before = texts;
     texts = new Map(rows.map((row) => [key(row), row.value]));
+    if (before.size !== texts.size || [...texts].some(([name, value]) => before.get(name) !== value)) onChange();
   };
   await reload();
   const timer = setInterval(
