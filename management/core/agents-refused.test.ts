@@ -325,6 +325,25 @@ test('files are for hosts, whole or in part, and only those that are offered', a
 
 test('SV-19 silent and half-spoken connections do not keep a new agent waiting', async () => {
   const cloud = await cloudOf();
+  const upMs = async (): Promise<number> => {
+    const peer = newPeer();
+    const since = performance.now();
+    const link = openAgentLink({
+      ...peer,
+      servers: [cloud.server],
+      join: { token: cloud.records.newToken(peer), caSha256: cloud.certificates.caSha256 },
+      store: memoryIdentityStore(),
+      version: '1',
+      handlers: [],
+      beat: async () => ({}),
+      log: silentLog,
+    });
+    cleanups.push(() => link.close());
+    await until('up', () => cloud.hub.isUp(peer.id));
+    return performance.now() - since;
+  };
+  // On a busy machine a join takes its time without any of them, too.
+  const aloneMs = Math.max(await upMs(), await upMs());
   const [host = '', port = ''] = cloud.server.split(':');
   const sockets: Socket[] = [];
   cleanups.push(() => {
@@ -345,22 +364,8 @@ test('SV-19 silent and half-spoken connections do not keep a new agent waiting',
     ),
   );
   await until('all are at the door', () => cloud.hub.counts.waiting === 400);
-  const peer = newPeer();
-  const since = performance.now();
-  const link = openAgentLink({
-    ...peer,
-    servers: [cloud.server],
-    join: { token: cloud.records.newToken(peer), caSha256: cloud.certificates.caSha256 },
-    store: memoryIdentityStore(),
-    version: '1',
-    handlers: [],
-    beat: async () => ({}),
-    log: silentLog,
-  });
-  cleanups.push(() => link.close());
-  await until('up', () => cloud.hub.isUp(peer.id));
-  const tookMs = performance.now() - since;
-  assert.ok(tookMs < 1000, `${tookMs} ms`);
+  const delayMs = (await upMs()) - aloneMs;
+  assert.ok(delayMs < 1000, `${delayMs} ms more than without them`);
   assert.equal(cloud.hub.counts.waiting, 400);
 });
 
@@ -373,7 +378,7 @@ test('MI-02 an agent that is a version ahead or behind is understood', async () 
   socket.on('message', (data) => frames.push(JSON.parse(String(data))));
   socket.send(JSON.stringify({ kind: 'hello', newer: true, body: { ...peer, version: '9', protocol: 9, more: [1] } }));
   socket.send('{"kind":"gossip","body":"an agent of the next version may say more"}');
-  await until('up', () => cloud.hub.isUp(peer.id));
+  await until('up and welcomed', () => cloud.hub.isUp(peer.id) && frames.length > 0);
   assert.deepEqual([frames[0]?.kind, frames[0]?.body.protocol], ['welcome', 1]);
   assert.equal(cloud.refusals.length, 0);
 });

@@ -165,7 +165,8 @@ export function openAgentLink(options: AgentLinkOptions, timing: Partial<AgentLi
       let beating = false;
       let beatAgain = false;
       let expectedAt = performance.now() + beatMs;
-      let deadAt = performance.now() + BEATS_MISSED_MAX * beatMs;
+      /** Not dead before this, whatever was heard. */
+      let patientUntil = performance.now() + BEATS_MISSED_MAX * beatMs;
 
       const beat = async (): Promise<void> => {
         if (beating) {
@@ -207,7 +208,6 @@ export function openAgentLink(options: AgentLinkOptions, timing: Partial<AgentLi
       };
 
       const take = (frame: FrameOf<(typeof SERVER_KINDS)[number]>): void => {
-        deadAt = performance.now() + BEATS_MISSED_MAX * beatMs;
         if (frame.kind === 'ask') answering.take(frame, (text) => up.sendText(text));
         else if (frame.kind === 'cancel') answering.cancel(frame.id);
         else if (frame.kind === 'renewed') renewed(frame).catch((error: unknown) => log.error({ err: error }, 'certificate not renewed'));
@@ -218,9 +218,9 @@ export function openAgentLink(options: AgentLinkOptions, timing: Partial<AgentLi
       const timer = setInterval(() => {
         const at = performance.now();
         // When this process stood still itself, what the server sent meanwhile has not been read yet: that is no proof of a dead link.
-        if (at - expectedAt > beatMs) deadAt = Math.max(deadAt, at + beatMs);
+        if (at - expectedAt > beatMs) patientUntil = at + beatMs;
         expectedAt = at + beatMs;
-        if (at > deadAt) return up.destroy('the server has gone silent');
+        if (at > Math.max(patientUntil, up.heardAt + BEATS_MISSED_MAX * beatMs)) return up.destroy('the server has gone silent');
         void beat();
         renew();
       }, beatMs);

@@ -155,8 +155,11 @@ export function openServerLink(socket: WebSocket, tlsSocket: TLSSocket, who: Aut
     }
   };
 
-  socket.on('message', (data) => {
+  // A large frame takes a while on a slow network, and beats wait behind it: any byte is a sign of life.
+  tlsSocket.on('data', () => {
     lastSeen = performance.now();
+  });
+  socket.on('message', (data) => {
     if (ended !== null) return;
     try {
       const frame = decode(textOf(data), AGENT_KINDS);

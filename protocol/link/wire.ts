@@ -12,6 +12,8 @@ type ServerFrame = FrameOf<(typeof SERVER_KINDS)[number]>;
 export interface Wire {
   readonly server: string;
   readonly socket: TLSSocket | null;
+  /** When the last bytes came, on the clock of `performance.now`. */
+  readonly heardAt: number;
   send(frame: Frame): void;
   sendText(text: string): void;
   /** The next frame; for the greeting, before `onFrame` is set. */
@@ -45,6 +47,7 @@ export function openWire(server: string, identity: LinkIdentity, signal: AbortSi
       followRedirects: false,
     });
     let tlsSocket: TLSSocket | null = null;
+    let heardAt = performance.now();
     const onAbort = (): void => {
       reject(new CloudError('Timeout', `${server} did not answer in time`));
       socket.terminate();
@@ -64,10 +67,15 @@ export function openWire(server: string, identity: LinkIdentity, signal: AbortSi
       });
     });
     socket.once('upgrade', (response) => {
-      if (response.socket instanceof TLSSocket) tlsSocket = response.socket;
+      if (!(response.socket instanceof TLSSocket)) return;
+      tlsSocket = response.socket;
+      // A large frame takes a while on a slow network, and what else the server says waits behind it: any byte is a sign of life.
+      tlsSocket.on('data', () => {
+        heardAt = performance.now();
+      });
     });
     // Frames may follow the upgrade in the same packet, so the wire listens from the start.
-    const wire = wireOf(server, socket, () => tlsSocket);
+    const wire = wireOf(server, socket, { tlsSocket: () => tlsSocket, heardAt: () => heardAt });
     socket.once('open', () => {
       signal.removeEventListener('abort', onAbort);
       resolve(wire);
@@ -75,7 +83,12 @@ export function openWire(server: string, identity: LinkIdentity, signal: AbortSi
   });
 }
 
-function wireOf(server: string, socket: WebSocket, tlsSocket: () => TLSSocket | null): Wire {
+interface Below {
+  readonly tlsSocket: () => TLSSocket | null;
+  readonly heardAt: () => number;
+}
+
+function wireOf(server: string, socket: WebSocket, below: Below): Wire {
   const waiting: ServerFrame[] = [];
   let take = (frame: ServerFrame): void => {
     waiting.push(frame);
@@ -115,7 +128,10 @@ function wireOf(server: string, socket: WebSocket, tlsSocket: () => TLSSocket | 
   return {
     server,
     get socket() {
-      return tlsSocket();
+      return below.tlsSocket();
+    },
+    get heardAt() {
+      return below.heardAt();
     },
     send: (frame) => sendText(encode(frame)),
     sendText,
