@@ -474,7 +474,7 @@ test('frames are bounded: a question or an answer that is too large is refused, 
 });
 
 test('SV-20 while a large answer crosses a slow network the link is not taken for dead', async () => {
-  const beatMs = 200;
+  const beatMs = 400;
   const cloud = await cloudOf({ beatMs });
   const relay = await relayTo(cloud.server, 32 * 1024);
   const peer = newPeer();
@@ -483,7 +483,7 @@ test('SV-20 while a large answer crosses a slow network the link is not taken fo
   await until('up', () => stateOf(cloud, peer) === 'Up');
   const since = performance.now();
   assert.equal((await cloud.hub.ask(peer, call(Echo, { text: 'all of it' }), { requestId })).length, 4 * 1024 * 1024);
-  assert.ok(performance.now() - since > 5 * beatMs, 'the heartbeats had to wait behind it');
+  assert.ok(performance.now() - since > 4 * beatMs, 'the heartbeats had to wait behind it');
   assert.deepEqual(cloud.records.moves, ['connect>Connecting', 'ready>Up']);
 });
 

@@ -76,6 +76,7 @@ export function openServerLink(socket: WebSocket, tlsSocket: TLSSocket, who: Aut
   let events: LinkEvents | null = null;
   let version = '';
   let lastSeen = performance.now();
+  let toldHeardAt = performance.now();
   let unasked = 0;
   let renewing = false;
   let ended: { how: LinkEnd; reason: string } | null = null;
@@ -92,6 +93,10 @@ export function openServerLink(socket: WebSocket, tlsSocket: TLSSocket, who: Aut
       finish('lost', 'the agent does not read what it is sent');
       socket.terminate();
     } else socket.send(text);
+  };
+  const tellHeard = (): void => {
+    toldHeardAt = performance.now();
+    sendText(HEARD);
   };
   const send = (frame: Frame): void => sendText(encode(frame));
 
@@ -144,7 +149,7 @@ export function openServerLink(socket: WebSocket, tlsSocket: TLSSocket, who: Aut
         return events.bell(frame.name);
       case 'beat':
         unasked += 1;
-        sendText(HEARD);
+        tellHeard();
         return events.beat(frame.body);
       case 'renew':
         if (!renewing) void renew(frame);
@@ -209,6 +214,8 @@ export function openServerLink(socket: WebSocket, tlsSocket: TLSSocket, who: Aut
     turn() {
       if (unasked > UNASKED_PER_TURN_MAX) refuse('too-many', 'too many bells');
       unasked = 0;
+      // While a large frame of its own is on the way the agent's beats wait behind it, so it is told without having asked.
+      if (events !== null && lastSeen > toldHeardAt && performance.now() - toldHeardAt > 1.5 * beatMs) tellHeard();
       if (notAfter < Date.now()) refuse('expired', 'the certificate has expired and was not renewed');
     },
   };
