@@ -146,11 +146,14 @@ describe('a system VM between its networks', { skip: isRoot ? false : 'needs roo
 
   test('SV-14: a later stage that fails can be asked for over the link', async () => {
     const broken = await around.makeVm('secondary-storage');
-    const child = broken.start({ sshdPrivilegeFolder: `${broken.folder}/cmdline/sshd`, failurePauseSeconds: 3 });
+    const child = broken.start({ sshdPrivilegeFolder: `${broken.folder}/cmdline/sshd`, failurePauseSeconds: 8 });
     const ended = new Promise((resolve) => child.once('exit', resolve));
     await broken.untilUp();
-    const { stages } = await broken.ask<Description>('DescribeSystemVm');
-    assert.match(stages.find(({ stage }) => stage === 'ssh')?.detail ?? '', /^failed: .*ENOTDIR/);
+    // The stage fails some time after the link is up, and the program lives on for a while so that it can be asked.
+    const failed = async () =>
+      (await broken.ask<Description>('DescribeSystemVm')).stages.find(({ stage }) => stage === 'ssh')?.detail ?? '';
+    await until('the stage fails', async () => (await failed()) !== '');
+    assert.match(await failed(), /^failed: .*ENOTDIR/);
     assert.equal(await ended, 1);
   });
 
