@@ -152,10 +152,11 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
       metrics.linkRefused(reason);
       log.warn({ reason, address, peer, words }, 'connection refused on the agents port');
       if (['other-authority', 'expired', 'revoked', 'other-kind', 'other-machine', 'bad-token', 'removed'].includes(reason)) {
+        const who = peer ? ` that called itself ${peer.kind} ${peer.id}` : '';
         run(
           'alert',
           db.transact((tx) =>
-            raiseAlert(tx, 'certificate', `A connection from ${address} was refused on the agents port: ${words}`, {
+            raiseAlert(tx, 'certificate', `A connection from ${address}${who} was refused on the agents port: ${words}`, {
               resourceId: peer?.id ?? null,
             }),
           ),

@@ -53,9 +53,9 @@ async function keep(services: Services, zone: ZoneRow, definition: SystemVmKind)
   const started = await db.transact(async (tx) => {
     // The zone's row is the lock: two looks at the same time make one system VM.
     await tx.query('SELECT id FROM zone WHERE id = ? FOR UPDATE', [zone.id]);
+    // One that an operator has stopped, or that is being rebooted, counts: with a successor there would be one too many when it is back.
     const [row] = await tx.query(
-      `SELECT COUNT(*) AS n FROM system_vm s JOIN machine m ON m.id = s.id
-        WHERE s.zone_id = ? AND s.kind = ? AND s.removed_at IS NULL AND s.draining = FALSE AND s.keep_stopped = FALSE`,
+      'SELECT COUNT(*) AS n FROM system_vm s WHERE s.zone_id = ? AND s.kind = ? AND s.removed_at IS NULL AND s.draining = FALSE',
       [zone.id, kind],
     );
     if (Number(row.n) >= wanted) return null;
