@@ -21,6 +21,8 @@ export const isRootAdmin = (caller: Caller): boolean => caller.accountType === '
 
 /** What login and logout do to the browser's session. */
 export interface Session {
+  /** Where the request came from. */
+  readonly clientAddress: string;
   /** Opens a session, sets its cookies and returns the session key. */
   open: (userId: Id<'user'>) => Promise<string>;
   /** Ends the session; true when there was a live one. */

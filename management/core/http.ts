@@ -204,6 +204,7 @@ async function authenticate({ options, get, cookies, pairs }: Exchange, known: b
 function sessionOf({ options: { services }, request, response, cookies }: Exchange): Session {
   const old = cookies.get('JSESSIONID');
   return {
+    clientAddress: (request.socket.remoteAddress ?? '').replace(/^::ffff:/, ''),
     open: async (userId) => {
       if (old) await closeSession(services.db, old);
       const { id, sessionKey } = await openSession(services.db, userId);

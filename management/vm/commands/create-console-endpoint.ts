@@ -10,6 +10,7 @@ import { hosts } from '../../infra/index.ts';
 import { machines } from '../../machine/index.ts';
 import { chooseProxy, consoleUrl } from '../consoles.ts';
 import { consoleSessions } from '../entities.ts';
+import { consoleSourceCheck } from '../settings.ts';
 import { vmKind } from '../views.ts';
 
 /** A console URL works for this long, and once. */
@@ -40,7 +41,7 @@ export const createConsoleEndpoint = command({
   params: { virtualmachineid: required(p.entity('the virtual machine', vmKind, 'operate')) },
   reply: reply.one(endpointView),
   run: async (context, { virtualmachineid: vm }) => {
-    const { db, secrets, agents, caller, requestId } = context;
+    const { db, secrets, agents, caller, requestId, settings, session } = context;
     const machine = await db.read.findOneByOrFail(machines, { id: vm.id });
     const host = machine.hostId ? await db.read.findOneBy(hosts, { id: machine.hostId }) : null;
     if (machine.state !== 'Running' || !host || !machine.vncPort || !machine.vncPassword) {
@@ -77,7 +78,7 @@ export const createConsoleEndpoint = command({
       title: vm.displayName,
       target: { host: host.address, port: machine.vncPort, password: secrets.open(machine.vncPassword).reveal() },
       expiresAt: expiresAt.getTime(),
-      clientAddress: null,
+      clientAddress: settings.get(consoleSourceCheck, { zone: machine.zoneId }) ? (session?.clientAddress ?? null) : null,
     };
     try {
       await agents.ask({ kind: 'console-proxy', id: proxy.id }, call(OpenConsole, ask), { requestId, linkGraceSeconds: 2 });
