@@ -80,7 +80,9 @@ const narrow = (bytes: number): Transform =>
 async function relayTo(server: string, bytesPer20Ms: number | null = null) {
   const [host = '', port = ''] = server.split(':');
   const pairs: { from: Socket; to: Socket }[] = [];
+  let refusing = false;
   const relay = createServer((from) => {
+    if (refusing) return void from.destroy();
     const to = connect(Number(port), host);
     pairs.push({ from, to });
     if (bytesPer20Ms === null) from.pipe(to);
@@ -105,13 +107,17 @@ async function relayTo(server: string, bytesPer20Ms: number | null = null) {
     address: `127.0.0.1:${(relay.address() as AddressInfo).port}`,
     cut,
     /** What a power failure or SIGSTOP looks like from the other end. */
-    silence: () => {
+    silence: ({ refuseNew = false } = {}) => {
+      refusing = refuseNew;
       for (const { from, to } of pairs) {
         from.unpipe(to);
         to.unpipe(from);
         from.pause();
         to.pause();
       }
+    },
+    mend: () => {
+      refusing = false;
     },
   };
 }
@@ -193,16 +199,19 @@ test('SV-20 a link that goes silent is Alert after three heartbeats, noticed at 
   await until('up', () => stateOf(cloud, peer) === 'Up' && ups === 1);
   await new Promise<void>((resolve) => cloud.hub.onBeat(() => resolve()));
   const since = performance.now();
-  relay.silence();
+  // Nor may it come back before the server has noticed: the new link would only replace the old one.
+  relay.silence({ refuseNew: true });
   // Counted in turns of this process's own clock: while it stands still it cannot notice anything.
   let turns = 0;
   const clock = setInterval(() => (turns += 1), beatMs);
+  cleanups.push(() => clearInterval(clock));
   await until('alert', () => stateOf(cloud, peer) === 'Alert');
   clearInterval(clock);
   const tookMs = performance.now() - since;
   assert.ok(tookMs > 2.9 * beatMs, `${tookMs} ms with heartbeats of ${beatMs} ms`);
   assert.ok(turns <= 8, `${turns} turns of ${beatMs} ms`);
   assert.deepEqual(downs, ['lost']);
+  relay.mend();
   await until('up again', () => stateOf(cloud, peer) === 'Up' && ups === 2);
   assert.deepEqual(cloud.records.moves, ['connect>Connecting', 'ready>Up', 'lose>Alert', 'connect>Connecting', 'ready>Up']);
 });
