@@ -61,7 +61,8 @@ before(
   async () => {
     cloud = await realCloud();
     ({ admin, demo } = cloud);
-    const { zoneId: zoneid, templateId: templateid, serviceOfferingId: serviceofferingid, networkId: networkids } = cloud;
+    const { zoneId: zoneid, templateId: templateid, networkId: networkids } = cloud;
+    const [{ id: serviceofferingid }] = await demo.list('listServiceOfferings', { name: 'Small Instance' });
     const name = 'console-guest';
     const params = { zoneid, templateid, serviceofferingid, networkids, name, displayname: name };
     vm = (await demo.run('deployVirtualMachine', params, { timeoutSeconds: 300, pollMs: 500 })).virtualmachine;
@@ -234,6 +235,23 @@ test('CP-07 a console passes through the management server where a setting says 
     assert.equal(strange.status, 404, 'what is no console proxy is not passed on');
   } finally {
     await setting('console.endpoint.via', 'proxy');
+  }
+});
+
+test('CP-08 where a setting says so, a link opens only for the address that asked for it', { timeout: 90_000 }, async () => {
+  await setting('novnc.console.sourceip.check.enabled', 'true');
+  try {
+    // The API was asked over the loopback; the browser comes to the console proxy with another address of this machine.
+    const { url, websocket } = await endpoint();
+    assert.match((await (await open(url)).waitForEnd()).text, /another network address/);
+    assert.equal(await statusOf(websocket, websocket.token), 403);
+    await setting('console.endpoint.via', 'management');
+    const same = await open((await endpoint()).url);
+    await same.waitForScreen();
+    await same.close();
+  } finally {
+    await setting('console.endpoint.via', 'proxy');
+    await setting('novnc.console.sourceip.check.enabled', 'false');
   }
 });
 
