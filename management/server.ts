@@ -248,10 +248,13 @@ async function serverIdentity(db: Services['db'], config: Config): Promise<Id<'m
   return id;
 }
 
-/** When each agent was heard last, written in one statement every few seconds. */
-function beatWriter({ db, log }: Services): { heard: (id: string) => void; close: () => void } {
+/** When each agent was heard last, written in one statement every few seconds, and that this server is there. */
+function beatWriter({ db, log, serverId }: Services): { heard: (id: string) => void; close: () => void } {
   let heard = new Set<string>();
   const timer = setInterval(() => {
+    db.rows('UPDATE management_server SET last_seen_at = ? WHERE id = ?', [new Date(), serverId]).catch((error: unknown) =>
+      log.debug({ err: error }, 'the record of this server was not written'),
+    );
     if (heard.size === 0) return;
     const ids = [...heard];
     heard = new Set();
