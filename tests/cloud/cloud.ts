@@ -214,7 +214,7 @@ async function freePort(): Promise<number> {
 }
 
 /** The administrator logs in with the password of the first start and makes keys. */
-async function firstKeys(url: string, password: string): Promise<Keys> {
+export async function firstKeys(url: string, password: string): Promise<Keys> {
   const login = await fetch(url, {
     method: 'POST',
     body: new URLSearchParams({ command: 'login', username: 'admin', password, response: 'json' }),
