@@ -36,6 +36,8 @@ export interface Retrieved {
 
 const DELAYS_SECONDS = [1, 2, 4, 8, 16, 30];
 const CHECKPOINT_BYTES = 64 * 1024 * 1024;
+/** On a slow line so many bytes take long, and a successor should not have to fetch them again. */
+const CHECKPOINT_SECONDS = 5;
 const WRITE_BYTES = 1024 * 1024;
 
 /** What a successor must know. The URL may hold a password, so only its hash is kept. */
@@ -169,6 +171,7 @@ export async function retrieve(options: RetrieveOptions): Promise<Retrieved> {
   const readBody = async (response: IncomingMessage, host: string): Promise<void> => {
     let pendingBytes = 0;
     let sinceCheckpoint = 0;
+    let checkpointAtMs = performance.now();
     const flush = async (): Promise<void> => {
       const bytes = pendingBytes;
       pendingBytes = 0;
@@ -184,10 +187,12 @@ export async function retrieve(options: RetrieveOptions): Promise<Retrieved> {
         if (pendingBytes === WRITE_BYTES) await flush();
       }
       sinceCheckpoint += chunk.length;
-      if (sinceCheckpoint >= (options.checkpointBytes ?? CHECKPOINT_BYTES)) {
+      const isDue = performance.now() - checkpointAtMs >= CHECKPOINT_SECONDS * 1000;
+      if (isDue || sinceCheckpoint >= (options.checkpointBytes ?? CHECKPOINT_BYTES)) {
         await flush();
         await checkpoint();
         sinceCheckpoint = 0;
+        checkpointAtMs = performance.now();
       }
       options.onProgress(receivedBytes, state.totalBytes);
     };
