@@ -7,6 +7,11 @@ import { pathToFileURL } from 'node:url';
 /** THE LIST of benchmarks: file and what it measures. */
 const benchmarks: Readonly<Record<string, { readonly file: string; readonly about: string }>> = {
   agents: { file: 'agents.ts', about: '1,000 agents on one management server: idle cost, and how soon all are back after its restart' },
+  management: {
+    file: 'management.ts',
+    about: '1,000 simulated hosts on a whole management server with its database: idle cost, return after its restart, memory',
+  },
+  deploy: { file: 'deploy.ts', about: 'what management itself adds to the deployment of a second machine in a network' },
   'half-open': { file: 'half-open.ts', about: 'how long a new agent takes to join while others hold 1,000 half-open connections' },
   'console-sessions': { file: 'console-sessions.ts', about: 'console sessions per core, added latency, and what is left over afterwards' },
 };
