@@ -8,31 +8,58 @@ import { varDirectory } from '../../lab/installation.ts';
 import { labStatus } from '../../lab/lab.ts';
 import { reporter } from '../../lab/progress.ts';
 import { servicesStatus } from '../../lab/services.ts';
+import { realCloud } from './cloud.ts';
 
 const lines = async (file: string, ...args: string[]): Promise<string[]> =>
   (await command(file, args, { timeoutSeconds: 30 })).stdout.split('\n').filter(Boolean);
 
-/** Processes that work with the cloud's files, or in one of its namespaces. */
-async function processesOf(varDir: string): Promise<string[]> {
-  const found: string[] = [];
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ').trim();
-    const root = await readlink(`/proc/${pid}/root`).catch(() => '/');
-    const isOurs =
-      root !== '/' ||
-      words.includes(`${varDir}/mariadb/`) ||
-      words.includes(`${varDir}/management.json`) ||
-      words.includes(`${varDir}/lab/`) ||
-      /nephos-agent|\bqemu-system-x86_64 -name guest=/.test(words);
-    if (isOurs && words !== '' && !words.includes('chrome')) found.push(`${pid} ${root} ${words.slice(0, 120)}`);
-  }
-  return found;
+interface Running {
+  readonly pid: string;
+  readonly words: string;
+  /** The mark of whoever started it for the cloud, which its children may have dropped. */
+  readonly mark: string;
+  readonly network: string;
+}
+
+async function processes(): Promise<Running[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const text = (path: string): Promise<string> => readFile(path, 'utf8').catch(() => '');
+  return Promise.all(
+    pids.map(async (pid) => ({
+      pid,
+      words: (await text(`/proc/${pid}/cmdline`)).replaceAll('\0', ' ').trim(),
+      mark: /(?:^|\0)NEPHOS_PROCESS=([^\0]*)/.exec(await text(`/proc/${pid}/environ`))?.[1] ?? '',
+      network: await readlink(`/proc/${pid}/ns/net`).catch(() => ''),
+    })),
+  );
+}
+
+/** What was started for this cloud, and all that runs in the network namespaces of its hosts and servers. */
+async function processesOf(varDir: string): Promise<Running[]> {
+  const all = await processes();
+  const isMarked = ({ mark }: Running): boolean => mark.startsWith(`${varDir}/run/`) || mark.startsWith(`${varDir}/lab/`);
+  const machine = await readlink('/proc/self/ns/net');
+  const networks = new Set(all.filter(isMarked).map(({ network }) => network));
+  networks.delete(machine);
+  return all.filter((each) => isMarked(each) || networks.has(each.network));
 }
 
 test('down takes the whole cloud down, and a second time finds nothing to do', { timeout: 180_000 }, async () => {
   const varDir = varDirectory;
+  await realCloud();
+  const before = await processesOf(varDir);
+  for (const part of [/out\/management/, /mariadbd/, /redis-server/, /libvirtd/, /agent\.mjs/, /qemu-system-x86_64 -name guest=/])
+    assert.ok(
+      before.some(({ words }) => part.test(words)),
+      `${part} runs`,
+    );
   const quiet = reporter();
   await down(varDir, { wipe: false, packages: false, steps: quiet });
+  const now = await processes();
+  assert.deepEqual(
+    before.filter(({ pid, words }) => now.some((each) => each.pid === pid && each.words === words)),
+    [],
+  );
   assert.deepEqual(await processesOf(varDir), []);
   const ofLab = (line: string): boolean => /nephos-(lab|mgmt|pub|inet|nfs|h\d|e2e)|\b(198\.1[89]|203\.0\.113)\./.test(line);
   assert.deepEqual((await lines('ip', 'netns', 'list')).filter(ofLab), []);
