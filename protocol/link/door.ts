@@ -12,7 +12,7 @@ export interface DoorLimits {
   /** Handshakes under way at once, in all and from one address. */
   readonly handshakesMax: number;
   readonly handshakesPerAddressMax: number;
-  /** From accept to the end of the handshake. */
+  /** From accept to a whole ClientHello, and from the beginning of the handshake to its end; twice as long for the line between. */
   readonly handshakeMs: number;
   /** When other addresses wait and there is no room at all, a handshake older than this may be given up for them. */
   readonly crowdedMs: number;
@@ -184,6 +184,9 @@ export function openDoor({ limits, begin, onRefused }: DoorOptions): Door {
     const before = performance.now() - limits.handshakeMs;
     for (const guest of guests) {
       if (guest.since > before) break;
+      // Who waits in the line has said all there is to say; an agent cut there would only begin again, behind all others.
+      if (guest.stage === 'queued' && guest.since > before - limits.handshakeMs) continue;
+      if (guest.stage === 'shaking' && guest.begunAt > before) continue;
       refuse(guest, guest.stage === 'shaking' ? 'handshake' : 'silent');
     }
     if (queued.size > 0) pumpSoon();
