@@ -126,7 +126,8 @@ class Execution {
       }
       await this.#unwind(undos);
       await this.#commit(`${path} undone`, async () => true);
-      throw error;
+      // What is thrown here is what a later run would throw from its memory, so both go the same way from here.
+      throw error instanceof CloudError ? error : CloudError.revive(CloudError.store(error));
     }
   }
 

@@ -28,10 +28,12 @@ export interface StartRequest {
   readonly before?: (run: Run, hostId: Id<'host'>) => Promise<void>;
   /** Waits for what must be so before the machine counts as Running. */
   readonly after?: (run: Run, hostId: Id<'host'>) => Promise<void>;
+  /** In the transaction that makes it Running. */
+  readonly settle?: (tx: Tx) => Promise<void>;
 }
 
 /** Starts a stopped machine, trying up to three hosts; leaves it Running, or as it was. Returns the host. */
-export async function startMachine(run: Run, { machineId, hostId, boot, before, after }: StartRequest): Promise<Id<'host'>> {
+export async function startMachine(run: Run, { machineId, hostId, boot, before, after, settle }: StartRequest): Promise<Id<'host'>> {
   const volumeIds = await run.step(
     'claim',
     async (tx, { secrets }) => {
@@ -40,8 +42,8 @@ export async function startMachine(run: Run, { machineId, hostId, boot, before, 
       return (await volumesOf(tx, machineId)).map(({ id }) => id);
     },
     async (tx) => {
-      const machine = await mustFind(tx, machineId);
-      if (machine.state === 'Starting') await move(tx, machines, machineStates, machine, 'fail', { hostId: null, vncPassword: null });
+      const machine = await lock(tx, machines, { id: machineId });
+      if (machine?.state === 'Starting') await move(tx, machines, machineStates, machine, 'fail', { hostId: null, vncPassword: null });
     },
   );
   const avoid: Id<'host'>[] = [];
@@ -78,6 +80,7 @@ export async function startMachine(run: Run, { machineId, hostId, boot, before, 
           const running = machine.state === 'Starting' ? await move(tx, machines, machineStates, machine, 'succeed') : machine;
           if (running.state !== 'Running') throw new CloudError('Unreachable', 'the machine ended right after its start');
           await tx.update(machines, { id: machineId }, { vncPort, power: 'On', powerAt: new Date(), lastHostId: host });
+          await settle?.(tx);
           return null;
         });
         return host;
@@ -107,8 +110,8 @@ export async function stopMachine(
       return machine.hostId;
     },
     async (tx) => {
-      const machine = await mustFind(tx, machineId);
-      if (machine.state === 'Stopping') await move(tx, machines, machineStates, machine, 'fail');
+      const machine = await lock(tx, machines, { id: machineId });
+      if (machine?.state === 'Stopping') await move(tx, machines, machineStates, machine, 'fail');
     },
   );
   if (!host) return;
@@ -144,15 +147,18 @@ export async function rebootMachine(run: Run, { machineId, force }: { machineId:
   await run.ask('reboot', onHost(host), call(RebootMachine, { id: machineId, force }));
 }
 
-/** Removes a machine that does not run, with its volumes, NICs and addresses. `keepVolumes` are detached instead. */
+/**
+ * Removes a machine that does not run, with its volumes, NICs and addresses; `settle` takes what else there is of it, in the transaction
+ * after which nobody finds it any more.
+ */
 export async function expungeMachine(
   run: Run,
-  { machineId, keepVolumeIds = [] }: { machineId: Id<'machine'>; keepVolumeIds?: readonly Id<'volume'>[] },
+  { machineId, settle }: { machineId: Id<'machine'>; settle: (tx: Tx, services: Services) => Promise<unknown> },
 ): Promise<void> {
   const volumeIds = await run.step('expunging', async (tx) => {
     const machine = await mustFind(tx, machineId);
     if (machine.state !== 'Expunging') await move(tx, machines, machineStates, machine, 'expunge');
-    return (await volumesOf(tx, machineId)).map(({ id }) => id).filter((id) => !keepVolumeIds.includes(id));
+    return (await volumesOf(tx, machineId)).map(({ id }) => id);
   });
   await expungeVolumes(run, volumeIds);
   await run.step('gone', async (tx, services) => {
@@ -164,6 +170,7 @@ export async function expungeMachine(
       { id: machineId },
       { removedAt: new Date(), hostId: null, lastHostId: machine.hostId ?? machine.lastHostId, vncPassword: null },
     );
+    await settle(tx, services);
     services.wake('hostNetworks');
     return null;
   });

@@ -20,10 +20,8 @@ const SETTLE_SECONDS = 120;
 
 /** Starts it and waits until its agent is Up and has taken its configuration; only then is it Running. */
 export async function startSystemVm(run: Run, id: Id<'machine'>): Promise<void> {
-  const { kind } = await run.step('kind', async (tx) => {
-    await tx.update(systemVms, { id }, { keepStopped: false });
-    return { kind: (await tx.findOneByOrFail(systemVms, { id })).kind };
-  });
+  const kind = await run.step('kind', async (tx) => (await tx.findOneByOrFail(systemVms, { id })).kind);
+  let version = '';
   await startMachine(run, {
     machineId: id,
     hostId: null,
@@ -38,11 +36,11 @@ export async function startSystemVm(run: Run, id: Id<'machine'>): Promise<void> 
       await part.ask('boot files', { kind: 'host', id: host }, async (services) => call(EnsureBootFiles, await bootFiles(services, id)));
     },
     after: async (part) => {
-      const { version } = await part.ask('agent', { kind, id }, call(DescribeSystemVm, {}), undefined, { linkGraceSeconds: BOOT_SECONDS });
-      await part.step('version', async (tx) => {
-        await tx.update(systemVms, { id }, { version: version.slice(0, 80) });
-        return null;
-      });
+      const about = await part.ask('agent', { kind, id }, call(DescribeSystemVm, {}), undefined, { linkGraceSeconds: BOOT_SECONDS });
+      version = about.version.slice(0, 80);
+    },
+    settle: async (tx) => {
+      await tx.update(systemVms, { id }, { version, keepStopped: false });
     },
   });
 }
@@ -70,10 +68,11 @@ export async function destroySystemVm(run: Run, id: Id<'machine'>): Promise<void
   );
   if (state === 'Gone') return;
   if (state === 'Running' || state === 'Stopping') await stopMachine(run, { machineId: id, force: true });
-  await expungeMachine(run, { machineId: id });
-  await run.step('removed', async (tx, { wake }) => {
-    await tx.update(systemVms, { id }, { removedAt: new Date() });
-    wake('systemVm');
-    return null;
+  await expungeMachine(run, {
+    machineId: id,
+    settle: async (tx, { wake }) => {
+      await tx.update(systemVms, { id }, { removedAt: new Date() });
+      wake('systemVm');
+    },
   });
 }

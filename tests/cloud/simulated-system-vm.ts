@@ -11,7 +11,7 @@ import { ApplySecondaryStorage, DownloadImage, MeasureStore, RemoveStoredImage }
 import type { MachineSpec } from '../../protocol/messages/machine.ts';
 import { ApplyRouter, ReadRouter, type RouterConfiguration } from '../../protocol/messages/router.ts';
 import { ApplyAuthorizedKeys, DescribeSystemVm } from '../../protocol/messages/systemvm.ts';
-import { parseBootArguments } from '../../systemvm/bootargs.ts';
+import { type BootArguments, parseBootArguments } from '../../systemvm/bootargs.ts';
 
 const GIB = 2 ** 30;
 
@@ -23,49 +23,56 @@ export interface SimulatedSystemVm {
   readonly link: AgentLink;
 }
 
-interface Role {
+export interface Role {
   readonly handlers: readonly Handler[];
   readonly beat: () => Promise<Beat>;
-  readonly configuration?: () => RouterConfiguration | null;
+  readonly configuration: () => RouterConfiguration | null;
 }
 
-export function startSimulatedSystemVm(
+/** What runs in a system VM with these boot arguments, without its link. */
+export function simulatedRole(
   spec: MachineSpec,
-  server: string,
   { downloadMs = 0 }: { downloadMs?: number } = {},
-): SimulatedSystemVm {
+): Role & { readonly boot: BootArguments } {
   if (spec.boot.kind !== 'direct') throw new TypeError('a system VM boots its kernel directly');
   const boot = parseBootArguments(spec.boot.arguments);
   const role = roles[boot.kind](downloadMs);
+  const common = [
+    on(DescribeSystemVm, async () => ({
+      version: 'simulated',
+      operatingSystem: 'simulated',
+      kernel: 'simulated',
+      node: process.version,
+      residentMib: 1,
+      stages: [],
+    })),
+    on(ApplyAuthorizedKeys, async () => ({})),
+  ];
+  return { ...role, boot, handlers: [...common, ...role.handlers] };
+}
+
+export function startSimulatedSystemVm(spec: MachineSpec, server: string, options: { downloadMs?: number } = {}): SimulatedSystemVm {
+  const { boot, handlers, beat, configuration } = simulatedRole(spec, options);
+  const { kind, id, caSha256 } = boot;
   const link = openAgentLink({
-    kind: boot.kind,
-    id: boot.id,
+    kind,
+    id,
     servers: [server],
-    join: { token: boot.token.reveal(), caSha256: boot.caSha256 },
+    join: { token: boot.token.reveal(), caSha256 },
     store: memoryIdentityStore(),
     version: 'simulated',
-    handlers: [
-      on(DescribeSystemVm, async () => ({
-        version: 'simulated',
-        operatingSystem: 'simulated',
-        kernel: 'simulated',
-        node: process.version,
-        residentMib: 1,
-        stages: [],
-      })),
-      on(ApplyAuthorizedKeys, async () => ({})),
-      ...role.handlers,
-    ],
-    beat: role.beat,
+    handlers,
+    beat,
     log: createLog(boot.name, { level: 'silent' }),
   });
-  return { kind: boot.kind, id: boot.id, link, configuration: role.configuration ?? (() => null) };
+  return { kind, id, link, configuration };
 }
 
 const roles: Record<SystemVmKindName, (downloadMs: number) => Role> = {
   'console-proxy': () => {
     const sessions = new Map<string, { expiresAt: number; ended: boolean }>();
     return {
+      configuration: () => null,
       beat: async () => ({ consoleProxy: { sessions: 0 } }),
       handlers: [
         on(ApplyConsoleProxy, async ({ generation }) => ({ generation })),
@@ -93,6 +100,7 @@ const roles: Record<SystemVmKindName, (downloadMs: number) => Role> = {
   'secondary-storage': (downloadMs) => {
     const images = new Map<string, string>();
     return {
+      configuration: () => null,
       beat: async () => ({ secondaryStorage: { activeCommands: 0, downloads: [] } }),
       handlers: [
         on(ApplySecondaryStorage, async ({ generation }) => ({ generation })),

@@ -24,8 +24,7 @@ export const destroyVmSaga = saga({
     }
     // A guest that never started well is of no use to anybody: it goes at once.
     if (expunge || state === 'Error' || state === 'Expunging') {
-      await expungeMachine(run, { machineId: id });
-      await run.step('forgotten', (tx) => forgetGuest(tx, id));
+      await expungeMachine(run, { machineId: id, settle: (tx) => forgetGuest(tx, id) });
     }
     return { id };
   },

@@ -8,8 +8,7 @@ export const expungeVmSaga = saga({
   version: 1,
   input: s.object({ id: s.id('machine') }),
   run: async (run, { id }) => {
-    await expungeMachine(run, { machineId: id });
-    await run.step('forgotten', (tx) => forgetGuest(tx, id));
+    await expungeMachine(run, { machineId: id, settle: (tx) => forgetGuest(tx, id) });
     return null;
   },
 });
