@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { eventually } from '../lab/client.ts';
 import { createScratchDatabase, type ScratchDatabase } from '../lab/services.ts';
+import { asSagas } from '../management/core/area.ts';
 import type { Tx } from '../management/core/db.ts';
 import { type AnySaga, execute, saga } from '../management/core/saga.ts';
 import { createSystemVm } from '../management/systemvm/create.ts';
@@ -331,6 +332,11 @@ test('a saga that forgets an undo, or repeats what is not safe to repeat, is cau
   const begin = async () => ({ id: ids.machines.stopped });
   const rename = (to: string) => async (tx: Tx, id: string) =>
     void (await tx.query('UPDATE machine SET instance_name = ? WHERE id = ?', [to, id]));
+  const oneOf = (each: unknown): AnySaga => {
+    const [one] = asSagas(each);
+    assert.ok(one);
+    return one;
+  };
   const leaky = saga({
     name: 'test.leaky',
     version: 1,
@@ -341,7 +347,7 @@ test('a saga that forgets an undo, or repeats what is not safe to repeat, is cau
     },
   });
   await assert.rejects(
-    holdsForEveryStep(world, { title: 'leaky', saga: leaky, begin, onFailure: 'undone' }),
+    holdsForEveryStep(world, { title: 'leaky', saga: oneOf(leaky), begin, onFailure: 'undone' }),
     /failed before \/end and left something behind/,
   );
   let count = 0;
@@ -354,5 +360,5 @@ test('a saga that forgets an undo, or repeats what is not safe to repeat, is cau
       await run.step('rename', (tx) => rename(`number-${count}`)(tx, id));
     },
   });
-  await assert.rejects(holdsForEveryStep(world, { title: 'counting', saga: counting, begin, onFailure: 'undone' }), /counting: /);
+  await assert.rejects(holdsForEveryStep(world, { title: 'counting', saga: oneOf(counting), begin, onFailure: 'undone' }), /counting: /);
 });
