@@ -22,7 +22,7 @@ export const ConfigShape = s.object({
     database: s.string(),
     poolSize: s.int({ min: 2, max: 500 }),
   }),
-  redis: s.object({ path: s.optional(s.string()), url: s.optional(s.string()) }),
+  redis: s.object({ path: s.optional(s.string()), url: s.optional(s.string()), db: s.optional(s.int({ max: 65_535 })) }),
   /** Jobs that run at the same time on this server. */
   workers: s.int({ min: 1, max: 10_000 }),
   /** JSON file that names the system VM template, kernel, initrd and payload ISO; null where all hosts are simulated. */

@@ -74,13 +74,12 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
   const serverId = await serverIdentity(db, config);
   const commands: Registry = registry(areas.flatMap((area) => area.commands));
   const metrics = openMetrics();
-  const workerId = `${serverId}/${process.pid}`;
   const jobs = openJobs({
     config,
     db,
     log,
     sagas: areas.flatMap(({ sagas }) => sagas),
-    workerId,
+    serverId,
     ...(options.probe ? { probe: options.probe } : {}),
   });
 
@@ -206,7 +205,7 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
   reconciliation = startReconcilers(
     areas.flatMap(({ reconcilers }) => reconcilers),
     () => services,
-    workerId,
+    serverId,
     log,
   );
   metrics.gauge('agents_connected', 'Agents linked to this server', () => theHub().counts.connected);

@@ -2,6 +2,7 @@
  * Jobs: rows in MySQL, woken by Bull. The row is the truth; Bull carries only the id and may lose or repeat it. A worker owns a job by
  * a lease with an epoch; when the lease runs out another worker takes the job over and the first can commit nothing more.
  */
+import { randomBytes } from 'node:crypto';
 import Bull from 'bull';
 import { CloudError } from '../../protocol/errors.ts';
 import { newId } from '../../protocol/ids.ts';
@@ -50,16 +51,18 @@ export function openJobs({
   db,
   log,
   sagas,
-  workerId,
+  serverId,
   probe,
 }: {
   config: Pick<Config, 'redis' | 'workers'>;
   db: Database;
   log: Log;
   sagas: readonly AnySaga[];
-  workerId: string;
+  serverId: Id<'managementServer'>;
   probe?: Probe;
 }): Jobs {
+  // One for each start: with the number of the process alone, a server in a container would take its predecessor for itself.
+  const workerId = `${serverId}/${randomBytes(8).toString('hex')}`;
   const byName = new Map(sagas.map((each) => [each.name, each]));
   const mine = new Map<Id<'job'>, { epoch: number; done: Promise<void> }>();
   let services: Services | null = null;
@@ -275,6 +278,10 @@ export function openJobs({
     running: () => mine.size,
     listen: (given) => {
       services = given;
+      // The link's port is this process's now, so whoever worked as this server before is gone; its jobs need not wait for their leases.
+      db.rows('UPDATE job SET worker_id = NULL, lease_until = NULL WHERE worker_id LIKE ? AND worker_id <> ?', [`${serverId}/%`, workerId])
+        .then(scan)
+        .catch((error: unknown) => log.warn({ err: error }, 'jobs of the process before this one are taken over when their leases end'));
       bell.listen((jobId) => void tryRun(jobId));
       every(SCAN_MS, 'scan for jobs', scan);
       every((LEASE_SECONDS * 1000) / 3, 'renewal of job leases', renew);
@@ -316,6 +323,7 @@ function openBell(redis: Config['redis'], log: Log): Bell {
   const queue: Bull.Queue<{ jobId: Id<'job'> }> = new Bull('nephos-jobs', redis.url ?? '', {
     redis: {
       ...(redis.path ? { path: redis.path } : {}),
+      ...(redis.db === undefined ? {} : { db: redis.db }),
       maxRetriesPerRequest: 1,
       enableReadyCheck: false,
       retryStrategy: (times: number) => Math.min(200 * times, 3000),

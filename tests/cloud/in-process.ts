@@ -96,7 +96,7 @@ export async function takeOver(cloud: Cloud, connections: ServiceConnections, co
   const settings = await openSettings(db, [defaultPageSize, sessionTimeoutMinutes, ...areas.flatMap((area) => area.settings)], silent);
   const sagas = areas.flatMap((area) => area.sagas);
   const serverId = newId('managementServer');
-  const jobs = openJobs({ config, db, log: silent, sagas, workerId: `${serverId}/world` });
+  const jobs = openJobs({ config, db, log: silent, sagas, serverId });
   const direct = await createConnection({
     socketPath: connections.database.socketPath,
     user: connections.database.user,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { compileHostNetworks } from '../../management/network/index.ts';
 import { holdsCapacity } from '../../protocol/states/machine.ts';
-import type { Cloud } from './cloud.ts';
+import type { Observed } from './cloud.ts';
 
 interface Rule {
   readonly what: string;
@@ -141,16 +141,15 @@ const rules: readonly Rule[] = [
 ];
 
 /** What is wrong now, in words; nothing when all is well. */
-export async function violations(cloud: Cloud): Promise<string[]> {
-  const { db } = cloud.management.services;
+export async function violations(cloud: Observed): Promise<string[]> {
+  const { db } = cloud;
   const found: string[] = [];
   for (const { what, sql } of rules) for (const row of await db.rows(sql)) found.push(`${what}: ${JSON.stringify(row)}`);
   return [...found, ...(await differences(cloud))];
 }
 
 /** Where the simulated hosts, their pools and the routers differ from the record. */
-async function differences({ management, hosts, storage, systemVms, isCut }: Cloud): Promise<string[]> {
-  const { db } = management.services;
+async function differences({ db, hosts, storage, systemVms, isCut }: Observed): Promise<string[]> {
   const found: string[] = [];
   const compare = (what: string, is: readonly string[], should: readonly string[]) => {
     const [left, right] = [[...is].sort(), [...should].sort()];
@@ -208,7 +207,7 @@ async function differences({ management, hosts, storage, systemVms, isCut }: Clo
 }
 
 /** Waits a while for the cloud to come to rest, and fails with everything that is wrong then. */
-export async function holds(cloud: Cloud, { timeoutSeconds = 20 } = {}): Promise<void> {
+export async function holds(cloud: Observed, { timeoutSeconds = 20 } = {}): Promise<void> {
   let wrong: string[] = [];
   for (const until = Date.now() + timeoutSeconds * 1000; ; ) {
     wrong = await violations(cloud);
