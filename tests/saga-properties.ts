@@ -22,6 +22,8 @@ export interface SagaCase {
    * goes on to its end.
    */
   readonly onFailure: 'undone' | 'repeatable';
+  /** The saga takes a failure for an outcome and ends well, with the reason in the record for its user to see. */
+  readonly tells?: boolean;
   /** What a failure does change, for the user to see. */
   readonly marks?: (world: World) => Promise<void>;
   /** What the cloud would take away later by itself, because others might have used it. */
@@ -104,6 +106,7 @@ export async function holdsForEveryStep(world: World, given: SagaCase): Promise<
     );
     if (given.onFailure === 'repeatable') {
       await run((await newJob(world, saga, input)).id);
+      await given.cleans?.(world);
       await same(finished, `failed ${point.join(' ')}, and asked for again it did not come to its end`);
       continue;
     }
@@ -134,14 +137,19 @@ const fail = () => {
   throw new CloudError('Conflict', INJECTED);
 };
 const INJECTED = 'injected by the test';
-const refused = (running: Promise<unknown>, { title }: SagaCase, point: Point): Promise<void> =>
-  assert.rejects(running, (error) => {
+const refused = async (running: Promise<unknown>, { title, tells = false }: SagaCase, point: Point): Promise<void> => {
+  const failed = running.then(() => {
+    if (!tells) throw new assert.AssertionError({ message: `${title}: failed ${point.join(' ')} and ended well all the same` });
+    throw new CloudError('Conflict', INJECTED);
+  });
+  await assert.rejects(failed, (error) => {
     assert.ok(
       error instanceof CloudError && error.message.includes(INJECTED),
       `${title}: failed ${point.join(' ')} and came out with ${error}`,
     );
     return true;
   });
+};
 const both =
   (one: Probe, other: Probe): Probe =>
   async (...point) => {

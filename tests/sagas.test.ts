@@ -280,6 +280,8 @@ const cases: Record<string, () => readonly Case[]> = {
         return { storedImageId: ids.doomedImage };
       },
       onFailure: repeatable,
+      tells: true,
+      cleans: (at) => sql(at, 'DELETE FROM alert WHERE resource_id = ?', ids.doomed),
     },
   ],
   'template.delete': () => [{ begin: async () => ({ templateId: ids.doomed, zoneId: null }), onFailure: repeatable }],
