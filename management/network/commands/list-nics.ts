@@ -2,7 +2,6 @@ import type { Id } from '../../../protocol/schema.ts';
 import { command, reply } from '../../core/command.ts';
 import { list, pageParams, where } from '../../core/list.ts';
 import { entityKind, p, required } from '../../core/params.ts';
-import { type NicRow, nics } from '../entities.ts';
 import { networkKind, nicsOf, nicView } from '../views.ts';
 
 /** A guest, as far as its NICs are concerned: whose it is. */
@@ -17,12 +16,18 @@ const guestKind = entityKind<{ id: Id<'machine'>; accountId: string; domainId: s
   removed: ({ removedAt }) => removedAt !== null,
   owner: (row) => row,
 });
-const nicKind = entityKind<NicRow>({
+const nicKind = entityKind<{ id: Id<'nic'>; accountId: string; domainId: string; removedAt: Date | null }>({
   noun: 'NIC',
-  find: (tx, id) => tx.findOneBy(nics, { id: id as Id<'nic'> }),
+  find: async (tx, id) =>
+    (
+      await tx.query(
+        `SELECT c.id AS id, m.account_id AS accountId, m.domain_id AS domainId, c.removed_at AS removedAt
+           FROM nic c JOIN machine m ON m.id = c.machine_id WHERE c.id = ?`,
+        [id],
+      )
+    )[0] ?? null,
   removed: ({ removedAt }) => removedAt !== null,
-  owner: () => null,
-  shared: () => true,
+  owner: (row) => row,
 });
 
 export const listNics = command({
