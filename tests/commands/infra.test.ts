@@ -7,6 +7,7 @@ import { ApiError, type Client, eventually, type Params, type Reply } from '../.
 import { type HostJoin, type RemoteShell, setHostInstaller } from '../../management/infra/index.ts';
 import { PASSWORD, withServer } from '../../management/infra/ssh.testing.ts';
 import { CloudError } from '../../protocol/errors.ts';
+import { newId } from '../../protocol/ids.ts';
 import { type AgentLink, openAgentLink } from '../../protocol/link/agent-link.ts';
 import { memoryIdentityStore } from '../../protocol/link/identity.ts';
 import { createLog } from '../../protocol/log.ts';
@@ -310,19 +311,36 @@ describe('hosts', () => {
     const { host: added } = await admin.call('addHost', sim('http://sim/c0/h1'));
     const { id } = added[0];
     const { db } = cloud.management.services;
+    const machineId = newId('machine');
     await db.rows(
-      `INSERT INTO machine (id, kind, instance_name, account_id, domain_id, zone_id, hypervisor, state, generation, power, host_id, cpu_count, cpu_mhz,
+      `INSERT INTO machine (id, kind, instance_name, account_id, domain_id, zone_id, hypervisor, state, generation, host_id, cpu_count, cpu_mhz,
          memory_mib, service_offering_id, ha_enabled, created_at)
-       VALUES (UUID(), 'guest', 'i-2-999-VM', UUID(), UUID(), ?, 'Simulator', 'Running', 0, 'On', ?, 1, 500, 512, UUID(), FALSE, NOW())`,
-      [place.zoneid, id],
+       VALUES (?, 'guest', 'i-2-999-VM', UUID(), UUID(), ?, 'Simulator', 'Starting', 0, ?, 1, 500, 512, UUID(), FALSE, NOW())`,
+      [machineId, place.zoneid, id],
     );
+    // The host really has it: a host that tells its machines at this moment must not make the row untrue.
+    await cloud.hosts.get(id)?.machines.start({
+      id: machineId,
+      name: 'i-2-999-VM',
+      kind: 'guest',
+      cpuCount: 1,
+      cpuMhz: 500,
+      memoryMib: 512,
+      boot: { kind: 'disk' },
+      disks: [],
+      iso: null,
+      nics: [],
+      vncPassword: 'eightchr',
+      keyboard: 'en-us',
+    });
+    await db.rows("UPDATE machine SET state = 'Running', power = 'On' WHERE id = ?", [machineId]);
     await assert.rejects(
       admin.run('prepareHostForMaintenance', { id }),
       /1 virtual machine\(s\) run on the host c0-h1 .*: i-2-999-VM; stop them/,
     );
     assert.equal((await host(id)).resourcestate, 'ErrorInPrepareForMaintenance');
     await refused('deleteHost', { id, forced: true }, 536, /it still has 1 virtual machine on it/);
-    await db.rows("DELETE FROM machine WHERE instance_name = 'i-2-999-VM'");
+    await db.rows('DELETE FROM machine WHERE id = ?', [machineId]);
     assert.equal((await admin.run('prepareHostForMaintenance', { id })).host.resourcestate, 'Maintenance');
     await admin.call('deleteHost', { id });
   });
