@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { attempt, type Outcome, run } from './processes.ts';
 
@@ -14,7 +15,9 @@ export interface ScratchHost {
   close(): Promise<void>;
 }
 
-const TMPFS = ['/run', '/tmp', '/etc/libvirt', '/var/lib/libvirt', '/var/log/libvirt', '/var/cache/libvirt'];
+const CHECKOUT = resolve(import.meta.dirname, '..');
+const KEPT = '/run/checkout';
+const TMPFS = ['/tmp', '/etc/libvirt', '/var/lib/libvirt', '/var/log/libvirt', '/var/cache/libvirt'];
 const DEVICES = ['null', 'zero', 'full', 'random', 'urandom', 'tty', 'net', 'kvm'];
 const SETTINGS: Readonly<Record<string, string>> = {
   '/etc/libvirt/libvirtd.conf': 'unix_sock_rw_perms = "0700"\nauth_unix_ro = "none"\nauth_unix_rw = "none"\n',
@@ -50,10 +53,17 @@ export async function openScratchHost(): Promise<ScratchHost> {
     },
   };
   try {
-    for (const path of TMPFS) {
+    const cover = async (path: string): Promise<void> => {
       await inside('mkdir', '-p', '--', path);
       await inside('mount', '-t', 'tmpfs', '-o', path === '/tmp' ? 'mode=1777' : 'mode=755', 'tmpfs', path);
-    }
+    };
+    // A checkout may lie in a folder that is covered, such as /tmp; it is kept in hand and laid back where it was.
+    await cover('/run');
+    await inside('mkdir', KEPT);
+    await inside('mount', '--bind', '--', CHECKOUT, KEPT);
+    for (const path of TMPFS) await cover(path);
+    await inside('mkdir', '-p', '--', CHECKOUT);
+    await inside('mount', '--bind', '--', KEPT, CHECKOUT);
     // Device files of its own: the agent puts the owner of /dev/kvm right, and that must not reach the machine.
     await inside('mkdir', '/run/dev');
     for (const name of DEVICES) await exec(['cp', '--archive', '--', `/dev/${name}`, '/run/dev/']);

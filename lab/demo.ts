@@ -176,6 +176,27 @@ export async function templateReady(
   );
 }
 
+/** Waits until every host has come back to the management server after that moment: only then is what the lists say of its machines true. */
+export async function hostsHeard(
+  client: Client,
+  zoneid: string,
+  sinceMs: number,
+  update: (fraction: number, note: string) => void,
+  timeoutSeconds: number,
+): Promise<void> {
+  await eventually(
+    'every host has come back',
+    async () => {
+      const hosts = await client.list('listHosts', { zoneid, type: 'Routing' });
+      // Moments in replies are whole seconds, so the second in which it all began does not count.
+      const heard = hosts.filter(({ state, lastpinged }) => state === 'Up' && Date.parse(lastpinged) > sinceMs);
+      update(heard.length / Math.max(1, hosts.length), hosts.map(({ name, state }) => `${name} ${state}`).join(', '));
+      return hosts.length > 0 && heard.length === hosts.length;
+    },
+    { timeoutSeconds, everyMs: 500 },
+  );
+}
+
 /** Waits until every kind of system VM of the zone is up. */
 export async function systemVmsUp(
   client: Client,

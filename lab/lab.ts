@@ -7,9 +7,10 @@ import { exists, readJsonIfAny, readTextIfAny, writeJsonWhole } from './files.ts
 import { ensureHostFiles, type HostCredentials, type HostMachine, hostCredentials, powerOnHost } from './host.ts';
 import { powerOnInternet } from './internet/machine.ts';
 import { withLock } from './lock.ts';
-import { type Machine, powerOf, powerOff, runIn } from './machine.ts';
+import { initOf, type Machine, powerOf, powerOff, runIn } from './machine.ts';
 import { nfsAnswers, powerOnNfs } from './nfs.ts';
 import { requireRoot } from './packages.ts';
+import { startedAtMs } from './pids.ts';
 import { portOpen } from './probes.ts';
 import { ensureSwitch, namespaceExists, removeSwitch, setWires, tidyNamespaceFolder } from './switch.ts';
 import { HOSTS_MAX, type HostPlan, hostPlan, hostPlans, internetPlan, type LabNetwork, nfsPlan, topology } from './topology.ts';
@@ -217,6 +218,12 @@ export const labStatus = async (): Promise<LabStatus> => {
     ...hostPlans(owner.hosts).map((plan) => ask(hostMachine(varDir, plan), () => portOpen(plan.managementAddress, 22))),
   ]);
   return { varDir, switch: switchState, machines };
+};
+
+/** When the host that was switched on last was, in milliseconds since 1970; what was told of a host before that is not true of it now. */
+export const hostsOnSinceMs = async (givenVarDir: string, hosts: number): Promise<number> => {
+  const inits = await Promise.all(hostPlans(hosts).map((plan) => initOf(hostMachine(resolve(givenVarDir), plan))));
+  return Math.max(0, ...(await Promise.all(inits.flatMap((init) => (init === null ? [] : [startedAtMs(init)])))));
 };
 
 /** The plug is pulled: every process of the host dies at once, QEMU too. */

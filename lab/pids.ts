@@ -42,6 +42,15 @@ export const isAlive = async (identity: ProcessIdentity): Promise<boolean> => {
   return now !== null && now.startTicks === identity.startTicks && now.bootId === identity.bootId;
 };
 
+/** The kernel's unit of a process's start time, whatever its own timer runs at. */
+const TICKS_PER_SECOND = 100;
+
+/** When it began, by this machine's clock, in milliseconds since 1970. */
+export const startedAtMs = async ({ startTicks }: ProcessIdentity): Promise<number> => {
+  const uptimeSeconds = Number((await readFile('/proc/uptime', 'utf8')).split(' ')[0]);
+  return Date.now() - (uptimeSeconds - startTicks / TICKS_PER_SECOND) * 1000;
+};
+
 const allPids = async (): Promise<number[]> => (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
 
 const filterPids = async (matches: (pid: number) => Promise<boolean>): Promise<ProcessIdentity[]> => {

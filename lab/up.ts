@@ -10,20 +10,23 @@ import {
   ensureFirstVm,
   ensureLabZone,
   ensureTemplate,
+  hostsHeard,
   readDemo,
   systemVmsUp,
   templateReady,
 } from './demo.ts';
 import { writeJsonWhole } from './files.ts';
 import { apiUrl, HTTP_PORT, managementConfig, pathsOf, root, varDirectory } from './installation.ts';
-import { labPaths, labUp } from './lab.ts';
+import { hostsOnSinceMs, labPaths, labUp } from './lab.ts';
 import { ensurePackages, requireRoot } from './packages.ts';
+import { type ProcessIdentity, startedAtMs } from './pids.ts';
 import { processOf, startProcess, stopProcess } from './processes.ts';
 import { type Reporter, reporter } from './progress.ts';
 import { startServices } from './services.ts';
 import { prepareSystemTemplate } from './system-template.ts';
 
 const SYSTEM_VM_SECONDS = 600;
+const AGENT_SECONDS = 120;
 
 export interface UpOptions {
   readonly varDir: string;
@@ -34,7 +37,7 @@ export interface UpOptions {
 }
 
 /** Starts the management server from the build, or leaves it when it is that build that runs. */
-export async function startManagementServer(varDir: string, buildVersion: string, programPath: string): Promise<void> {
+export async function startManagementServer(varDir: string, buildVersion: string, programPath: string): Promise<ProcessIdentity> {
   const paths = pathsOf(varDir);
   const answers = async () => (await fetch(`http://127.0.0.1:${HTTP_PORT}/healthz`, { signal: AbortSignal.timeout(2000) })).ok;
   const marker = `--build=${buildVersion}`;
@@ -51,7 +54,7 @@ export async function startManagementServer(varDir: string, buildVersion: string
   const running = await processOf(paths.managementPid);
   if (running && !(await isBuild(running.pid, marker)))
     await stopProcess({ name: 'management', pidFile: paths.managementPid, graceSeconds: 15 });
-  await startProcess(spec);
+  return (await startProcess(spec)).identity;
 }
 
 const isBuild = async (pid: number, marker: string): Promise<boolean> => {
@@ -81,12 +84,14 @@ export async function up({ varDir, hosts, guests, steps }: UpOptions): Promise<{
   const connections = await steps.run('database', () => startServices({ varDir }));
   await steps.run('hosts', (bar) => labUp({ varDir, hosts, onProgress: (fraction: number, note: string) => bar.update(fraction, note) }));
   await publish(varDir, made);
-  const admin = await steps.run('management server', async () => {
+  const { admin, managementSinceMs } = await steps.run('management server', async () => {
     await writeJsonWhole(pathsOf(varDir).config, managementConfig(varDir, connections), 0o600);
-    await startManagementServer(varDir, built.management.version, built.management.path);
-    return adminClient(varDir);
+    const server = await startManagementServer(varDir, built.management.version, built.management.path);
+    return { admin: await adminClient(varDir), managementSinceMs: await startedAtMs(server) };
   });
   const zoneId = await steps.run('zone', (bar) => ensureLabZone(varDir, admin, hosts, (what) => bar.update(0.5, what)));
+  const sinceMs = Math.max(await hostsOnSinceMs(varDir, hosts), managementSinceMs);
+  await steps.run('agents', (bar) => hostsHeard(admin, zoneId, sinceMs, (fraction, note) => bar.update(fraction, note), AGENT_SECONDS));
   const demo = await ensureDemoAccount(varDir, admin);
   const templateIds: string[] = [];
   for (const guest of made) templateIds.push(await ensureTemplate(admin, zoneId, guest));

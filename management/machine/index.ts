@@ -16,12 +16,13 @@ export const machineArea: Area = {
   reconcilers: [powerReconciler, owedAsksReconciler],
   settings: [],
   agentHooks: {
+    // Before it is Up: whoever sees a host Up may take what is said of its machines for true.
+    prepare: async (services, { kind, id }) => {
+      if (kind === 'host') await look(services, id as Id<'host'>);
+    },
     beat: async (services, { kind, id }, { host }) => {
       if (kind === 'host' && host && (host.whole || host.machines.length > 0))
         await heed(services, id as Id<'host'>, { whole: host.whole, seen: host.machines });
-    },
-    up: async (services, { kind, id }) => {
-      if (kind === 'host') await look(services, id as Id<'host'>);
     },
     bell: async (services, { kind, id }, subject) => {
       if (kind === 'host' && subject === 'machine') await look(services, id as Id<'host'>);
