@@ -1,6 +1,7 @@
 import { type Area, asTables } from '../core/area.ts';
 import { asCommands } from '../core/command.ts';
 import { createNetwork } from './commands/create-network.ts';
+import { listIpForwardingRules, listPortForwardingRules } from './commands/list-forwarding-rules.ts';
 import { listNetworks } from './commands/list-networks.ts';
 import { listNics } from './commands/list-nics.ts';
 import { listPublicIpAddresses } from './commands/list-public-ip-addresses.ts';
@@ -26,6 +27,8 @@ export const networkArea: Area = {
     listNetworks,
     listNics,
     listPublicIpAddresses,
+    listPortForwardingRules,
+    listIpForwardingRules,
     createVlanIpRange,
     listVlanIpRanges,
     deleteVlanIpRange,
