@@ -187,15 +187,15 @@ async function readParams(each: Command<Params, unknown>, context: Context, raw:
     if (param.adminOnly && !isRootAdmin(context.caller)) continue;
     const given = raw.get(name.toLowerCase());
     const blank = given?.entries === undefined && (given?.text === undefined || given.text === '');
-    if (param.required && blank) {
+    const value = given && !(param.required && blank) ? await param.read(given, { command: each.name, param: name, context }) : undefined;
+    if (value !== undefined) values[name] = value;
+    // Also what was given as blanks, or as `name[0].field` where a text is wanted.
+    else if (param.required) {
       throw new CloudError(
         'MalformedParameter',
         `Unable to execute API command ${each.name.toLowerCase()} due to missing parameter ${name}`,
       );
     }
-    if (!given) continue;
-    const value = await param.read(given, { command: each.name, param: name, context });
-    if (value !== undefined) values[name] = value;
   }
   return values;
 }

@@ -92,6 +92,8 @@ export function createHttpServer(options: HttpOptions): Server {
   server.requestTimeout = 300_000;
   server.keepAliveTimeout = 65_000;
   server.on('upgrade', (request, socket, head) => {
+    // From here on nobody else listens: without this, a client that breaks off would end the process.
+    socket.on('error', () => socket.destroy());
     const mount = options.mounts.find(({ path, upgrade }) => upgrade && (request.url === path || request.url?.startsWith(`${path}/`)));
     if (mount?.upgrade) mount.upgrade(request, socket, head);
     else socket.destroy();

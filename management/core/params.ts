@@ -73,6 +73,16 @@ const fromText =
   ({ text }, place) =>
     text === undefined || (blankIsAbsent && text.trim() === '') ? undefined : read(text, place);
 
+const tooLong = ({ param }: Pick<Place, 'param'>, max: number): CloudError =>
+  new CloudError('MalformedParameter', `Value greater than max allowed length ${max} for param: ${param}`);
+const FIELD_NAME_MAX = 255;
+/** A whole page of them; each is looked up. */
+const ENTITIES_MAX = 500;
+
+const WHOLE = /^[+-]?\d{1,19}$/;
+const DECIMAL = /^[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})$/;
+/** Largest value of the types that are narrower than what a number here holds exactly. */
+const LARGEST: Readonly<Record<string, number>> = { integer: 2 ** 31 - 1, short: 2 ** 15 - 1 };
 const numeric =
   (type: 'integer' | 'long' | 'double' | 'short') =>
   (about: string, { min, max, adminOnly = false }: { min?: number; max?: number; adminOnly?: boolean } = {}) =>
@@ -80,9 +90,10 @@ const numeric =
       type,
       about,
       fromText((text, place) => {
-        const value = Number(text.trim());
-        const whole = type === 'double' || Number.isSafeInteger(value);
-        if (!Number.isFinite(value) || !whole || (min !== undefined && value < min) || (max !== undefined && value > max))
+        const value = (type === 'double' ? DECIMAL : WHOLE).test(text.trim()) ? Number(text.trim()) : Number.NaN;
+        const largest = LARGEST[type] ?? Number.MAX_SAFE_INTEGER;
+        const fits = type === 'double' || (value >= -largest - 1 && value <= largest && Number.isSafeInteger(value));
+        if (!Number.isFinite(value) || !fits || (min !== undefined && value < min) || (max !== undefined && value > max))
           throw invalidValue(place, text);
         return value;
       }),
@@ -96,9 +107,7 @@ export const p = {
       about,
       fromText(
         (text, place) => {
-          if (text.length > max) {
-            throw new CloudError('MalformedParameter', `Value greater than max allowed length ${max} for param: ${place.param}`);
-          }
+          if (text.length > max) throw tooLong(place, max);
           if (match && !match.test(text)) throw invalidValue(place, text);
           return text;
         },
@@ -159,7 +168,11 @@ export const p = {
     make<string[]>(
       'list',
       about,
-      fromText((text) => splitList(text)),
+      fromText((text, place) => {
+        const found = splitList(text);
+        if (found.some((each) => each.length > max)) throw tooLong(place, max);
+        return found;
+      }),
       { elem: 'string', length: max, adminOnly },
     ),
   /** A date with or without time; see `readDate`. */
@@ -178,11 +191,16 @@ export const p = {
     make<Record<string, string>>(
       'map',
       about,
-      ({ entries }) => (entries ? Object.fromEntries(entries.map(({ field, value }) => [field, value])) : undefined),
+      ({ entries }, place) => {
+        if (!entries) return undefined;
+        if (entries.some(({ field }) => field.length > FIELD_NAME_MAX)) throw tooLong(place, FIELD_NAME_MAX);
+        if (entries.some(({ value }) => value.length > max)) throw tooLong(place, max);
+        return Object.fromEntries(entries.map(({ field, value }) => [field, value]));
+      },
       { length: max, adminOnly },
     ),
   /** `name[0].key=a&name[0].value=b`: one object per index, field names in lower case. */
-  maps: (about: string, fields: readonly string[], { adminOnly = false }: { adminOnly?: boolean } = {}) =>
+  maps: (about: string, fields: readonly string[], { max = 4096, adminOnly = false }: { max?: number; adminOnly?: boolean } = {}) =>
     make<Record<string, string>[]>(
       'map',
       about,
@@ -196,6 +214,7 @@ export const p = {
               'MalformedMap',
               `Unknown field ${field.slice(0, 60)} in parameter ${place.param}; it takes ${fields.join(', ')}`,
             );
+          if (value.length > max) throw tooLong(place, max);
           const row = rows.get(index) ?? {};
           row[name] = value;
           rows.set(index, row);
@@ -210,7 +229,7 @@ export const p = {
       'uuid',
       about,
       fromText(async (text, place) => {
-        const id = text.trim();
+        const id = text.trim().toLowerCase();
         if (!isUuid(id)) throw unknownId(place, text);
         return findEntity(kind, id, use, place);
       }),
@@ -222,7 +241,9 @@ export const p = {
       about,
       fromText(async (text, place) => {
         const found: R[] = [];
-        for (const id of splitList(text)) {
+        const ids = new Set(splitList(text).map((id) => id.toLowerCase()));
+        if (ids.size > ENTITIES_MAX) throw new CloudError('InvalidParameter', `${place.param} takes at most ${ENTITIES_MAX} ids`);
+        for (const id of ids) {
           if (!isUuid(id)) throw unknownId(place, id);
           found.push(await findEntity(kind, id, use, place));
         }

@@ -6,11 +6,15 @@ import type { RawParam, RawParams } from './params.ts';
 /** CloudStack's version that the API speaks; in the XML root. */
 export const API_VERSION = '4.22.0.0';
 
+/** As many as any client sends, and few enough that nobody keeps the server busy with them. */
+const PARAMS_MAX = 5000;
+
 /** Query string and form body as one list: the query wins, last of a repeated query name, first of a repeated body name. */
 export function mergeParams(query: string, form: string): [string, string][] {
   const merged = new Map<string, string>();
   for (const [name, value] of new URLSearchParams(form)) if (!merged.has(name)) merged.set(name, value);
   for (const [name, value] of new URLSearchParams(query)) merged.set(name, value);
+  if (merged.size > PARAMS_MAX) throw new CloudError('BadRequest', `A request has at most ${PARAMS_MAX} parameters`);
   return [...merged];
 }
 
@@ -32,7 +36,8 @@ export function rawParams(pairs: readonly (readonly [string, string])[]): RawPar
       throw new CloudError('MalformedMap', `Unable to decode parameter ${name.slice(0, 100)}; it must look like name[0].field`);
     const key = match[1].toLowerCase();
     const known = raw.get(key) ?? {};
-    known.entries = [...(known.entries ?? []), { index: Number(match[2]), field: match[3] || 'value', value }];
+    known.entries ??= [];
+    known.entries.push({ index: Number(match[2]), field: match[3] || 'value', value });
     raw.set(key, known);
   }
   return raw satisfies Map<string, RawParam>;
