@@ -1,4 +1,4 @@
-import { In } from 'typeorm';
+import { In, IsNull } from 'typeorm';
 import type { Id } from '../../protocol/schema.ts';
 import type { Database } from '../core/db.ts';
 import { type Fields, f, view } from '../core/view.ts';
@@ -15,6 +15,7 @@ import { domainsOf, type OfferingDomain } from './visibility.ts';
 type Limited<R> = R & { readonly domains: readonly OfferingDomain[] };
 export type ServiceOfferingShown = Limited<ServiceOfferingRow>;
 export type DiskOfferingShown = Limited<DiskOfferingRow>;
+export type NetworkOfferingShown = NetworkOfferingRow & { readonly routerOfferingId: string | null };
 type Loader = Pick<Database, 'read' | 'rows'>;
 
 const joined = (texts: readonly string[]): string | null => (texts.length === 0 ? null : texts.join(','));
@@ -31,8 +32,11 @@ export const loadServiceOfferings = async (db: Loader, ids: readonly string[]): 
   withDomains(db, await db.read.findBy(serviceOfferings, { id: In([...ids]) }));
 export const loadDiskOfferings = async (db: Loader, ids: readonly string[]): Promise<DiskOfferingShown[]> =>
   withDomains(db, await db.read.findBy(diskOfferings, { id: In([...ids]) }));
-export const loadNetworkOfferings = (db: Loader, ids: readonly string[]): Promise<NetworkOfferingRow[]> =>
-  db.read.findBy(networkOfferings, { id: In(ids as Id<'networkOffering'>[]) });
+export async function loadNetworkOfferings(db: Loader, ids: readonly string[]): Promise<NetworkOfferingShown[]> {
+  const rows = await db.read.findBy(networkOfferings, { id: In(ids as Id<'networkOffering'>[]) });
+  const router = await db.read.findOneBy(serviceOfferings, { systemVmType: 'domainrouter', builtIn: true, removedAt: IsNull() });
+  return rows.map((row) => ({ ...row, routerOfferingId: router?.id ?? null }));
+}
 
 const isCustom = ({ cpuCount, memoryMib }: ServiceOfferingRow) => cpuCount === null || memoryMib === null;
 const limits = (row: ServiceOfferingRow): Record<string, string> | null => {
@@ -92,7 +96,7 @@ const serviceFields: Fields<[string, string]> = {
   name: f.string('the name of the service', ([name]) => name),
   provider: f.list('who provides it', ([, provider]) => [provider], providerFields),
 };
-export const networkOfferingView = view<NetworkOfferingRow>('NetworkOfferingResponse', 'networkoffering', {
+export const networkOfferingView = view<NetworkOfferingShown>('NetworkOfferingResponse', 'networkoffering', {
   id: f.string('the id of the network offering', (row) => row.id),
   name: f.string('the name of the network offering', (row) => row.name),
   displaytext: f.string('the display text of the network offering', (row) => row.displayText),
@@ -108,5 +112,6 @@ export const networkOfferingView = view<NetworkOfferingRow>('NetworkOfferingResp
   ispersistent: f.boolean('true if a network lives without machines in it', (row) => row.persistent),
   forvpc: f.boolean('true if it is for tiers of a VPC', (row) => row.forVpc),
   service: f.list('the services of its networks', (row) => Object.entries(row.services), serviceFields),
+  serviceofferingid: f.string('the service offering of the virtual routers of its networks', (row) => row.routerOfferingId),
   created: f.date('when the offering was made', (row) => row.createdAt),
 });

@@ -98,6 +98,9 @@ export const catalogue: readonly OsTypeRow[] = Object.entries(CATALOGUE).flatMap
   })),
 );
 
+/** Of what was registered without one: clients take it for granted that every template has an OS type. */
+export const unknownOsType = nameId('osType', 'Other (64-bit)');
+
 export async function seedOsTypes({ db }: Pick<Services, 'db'>): Promise<void> {
   const values = catalogue.map(({ id, categoryId, categoryName, name, isUserDefined }) => [
     id,

@@ -14,6 +14,7 @@ import { type Param, p } from '../core/params.ts';
 import { type ZoneRow, zoneKind, zones } from '../infra/index.ts';
 import { imageStores, type OsTypeRow, storedImages, type TemplateRow, templates } from './entities.ts';
 import { osTypeKind } from './kinds.ts';
+import { unknownOsType } from './os-types.ts';
 import { checkChecksum, checkUrl, chooseStore } from './rules.ts';
 import { downloadTemplateSaga } from './sagas/download-template.ts';
 import { publicByUsers } from './settings.ts';
@@ -31,7 +32,7 @@ export const someZones = orEvery(p.entities('the zones it will be in; -1 for eve
 
 export const registerParams = {
   displaytext: p.string('the display text; the name when left out', { max: 4096 }),
-  ostypeid: p.entity('the OS type of what is in it', osTypeKind, 'use'),
+  ostypeid: p.entity('the OS type of what is in it; Other (64-bit) when left out', osTypeKind, 'use'),
   checksum: p.string('checksum of the file: hexadecimal, or {ALGORITHM} and hexadecimal'),
   ispublic: p.boolean('true if every account may use it'),
   isfeatured: p.boolean('true if it is a featured one; only root admins can say so'),
@@ -86,7 +87,7 @@ export async function register(context: Context, wanted: NewTemplate): Promise<P
       format: wanted.format,
       hypervisor: wanted.hypervisor,
       architecture: wanted.arch ?? 'x86_64',
-      osTypeId: wanted.ostypeid?.id ?? null,
+      osTypeId: wanted.ostypeid?.id ?? unknownOsType,
       url,
       checksum,
       bootable: wanted.bootable,
