@@ -41,6 +41,8 @@ export const packageGroups = {
     'fonts-dejavu-core',
     'python3-libcloud',
     'python3-cs',
+    // cs offers its asynchronous client only where this is installed.
+    'python3-aiohttp',
     'tcpdump',
     'nftables',
     'openssh-client',
