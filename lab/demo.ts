@@ -255,14 +255,19 @@ export async function ensureFirstVm(
       });
   await keep(varDir, { vmId: id });
   update(0.1, 'implementing the network and its router');
+  let isOver = false;
+  // It only moves the bar; the job itself says how it ends.
   const starting = eventually(
     'the virtual machine starts',
-    async () => (await client.list('listVirtualMachines', { id }))[0]?.state === 'Starting',
+    async () => isOver || (await client.list('listVirtualMachines', { id }))[0]?.state === 'Starting',
     { timeoutSeconds: 900, everyMs: 1000 },
   );
-  // It only moves the bar; the job itself says how it ends.
-  starting.then(() => update(0.7, 'starting the virtual machine')).catch(() => undefined);
-  return (await client.job('deployVirtualMachine', jobid, { timeoutSeconds: 900, pollMs: 1000 })).virtualmachine;
+  starting.then(() => isOver || update(0.7, 'starting the virtual machine')).catch(() => undefined);
+  try {
+    return (await client.job('deployVirtualMachine', jobid, { timeoutSeconds: 900, pollMs: 1000 })).virtualmachine;
+  } finally {
+    isOver = true;
+  }
 }
 
 export const consoleUrl = async (client: Client, virtualmachineid: string): Promise<string> =>
