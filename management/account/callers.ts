@@ -30,7 +30,8 @@ export async function callerByApiKey(
   { db, secrets }: Pick<Services, 'db' | 'secrets'>,
   apiKey: string,
 ): Promise<{ caller: Caller; secretKey: Secret } | null> {
-  const [found] = await db.rows<Found>(`${FIND} AND u.api_key = ?`, [apiKey]);
+  // The database refuses to compare a key with letters that no key can have.
+  const [found] = await db.rows<Found>(`${FIND} AND u.api_key = CONVERT(? USING ascii)`, [apiKey]);
   return found?.secretKey ? { caller: callerOf(found), secretKey: secrets.open(found.secretKey) } : null;
 }
 

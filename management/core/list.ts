@@ -89,7 +89,7 @@ export async function list<V>(context: Context, page: PageParams, spec: ListSpec
       : null,
   ];
   const given = filters.filter((each) => each !== null);
-  const condition = given.length === 0 ? '' : `WHERE ${given.map(({ sql }) => sql).join(' AND ')}`;
+  const condition = given.length === 0 ? '' : `WHERE ${given.map(comparable).join(' AND ')}`;
   const values = given.flatMap((each) => each.values);
   const ids = (
     await context.db.rows<{ id: string }>(
@@ -102,6 +102,12 @@ export async function list<V>(context: Context, page: PageParams, spec: ListSpec
   if (ids.length === 0) return { count, rows: [] };
   const byId = new Map((await spec.load(ids)).map((row) => [row.id, row]));
   return { count, rows: ids.flatMap((id) => byId.get(id) ?? []) };
+}
+
+/** Columns of words are ASCII. Other letters are in none of them, and must be told how to compare, or the database refuses the statement. */
+function comparable({ sql, values }: NonNullable<Filter>): string {
+  let index = 0;
+  return sql.replaceAll('?', () => (/[^ -~]/.test(String(values[index++])) ? '? COLLATE utf8mb4_general_ci' : '?'));
 }
 
 async function countRows(context: Context, from: string, condition: string, values: readonly unknown[]): Promise<number> {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Keys } from '../../lab/client.ts';
 import { sign, stringToSign } from '../../management/core/auth/signature.ts';
+import { offeredCommands } from '../../tools/offered.ts';
 import { type Cloud, startCloud } from '../cloud/cloud.ts';
 import { addTenant } from './accounts.ts';
 
@@ -22,6 +23,7 @@ test('the API on the wire', { timeout: 60_000 }, async (t) => {
     ['XML is the answer to whoever does not ask for JSON', xml],
     ['pages', pages],
     ['parameters that are missing, malformed, unknown or of no meaning', parameters],
+    ['a filter takes letters of any script', scripts],
     ['maps', maps],
     ['errors: status, numbers, texts and the header', errors],
     ['a session begins with a POST, and holds with its cookie and its key', sessions],
@@ -124,6 +126,7 @@ async function strangers(cloud: Cloud) {
   const texts = new Set<string>();
   const wrong: [string, Keys, string][] = [
     ['an unknown key', { ...adminKeys, apiKey: 'nobody' }, 'listDomains'],
+    ['a key in letters that no key has', { ...adminKeys, apiKey: 'é日' }, 'listDomains'],
     ['a wrong secret', { ...adminKeys, secretKey: 'wrong' }, 'listDomains'],
     ['an unknown command', adminKeys, 'listNothing'],
     ['a command in other letters', adminKeys, 'LISTDOMAINS'],
@@ -287,6 +290,24 @@ async function parameters(cloud: Cloud) {
     assert.equal((await call(cloud, 'listUsers', ['listAll', word])).body.count > 1, everything, word);
   const percent = await call(cloud, 'listDomains', ['keyword', '%']);
   assert.deepEqual(percent.body, {}, 'a per cent sign is a character like others');
+}
+
+async function scripts(cloud: Cloud) {
+  const needed: Readonly<Record<string, Pairs>> = { listTemplates: [['templatefilter', 'all']], listIsos: [['isofilter', 'all']] };
+  const wrong: string[] = [];
+  let tried = 0;
+  // listApis says of an unknown name that it is unknown.
+  for (const { name, params } of offeredCommands().filter((each) => each.name.startsWith('list') && each.name !== 'listApis'))
+    for (const [param, { type, elem }] of Object.entries(params)) {
+      if (type !== 'string' && elem !== 'string') continue;
+      const { status } = await call(cloud, name, ...(needed[name] ?? []).filter(([other]) => other !== param), [param, "é ü' 日本"]);
+      tried += 1;
+      if (status !== 200 && status !== 431) wrong.push(`${name} ${param}: ${status}`);
+    }
+  assert.deepEqual(wrong, []);
+  assert.ok(tried > 100, `only ${tried} filters were tried`);
+  const { domain } = (await call(cloud, 'createDomain', ['name', '日本-wire'])).body;
+  assert.deepEqual((await call(cloud, 'listDomains', ['keyword', '日本'])).body.domain, [domain]);
 }
 
 async function maps(cloud: Cloud) {

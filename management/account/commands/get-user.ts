@@ -9,7 +9,7 @@ export const getUser = command({
   name: 'getUser',
   about: 'Finds the user of an API key.',
   access: 'admin',
-  params: { userapikey: required(p.string('the API key of the user')) },
+  params: { userapikey: required(p.string('the API key of the user', { match: /^[\w-]+$/ })) },
   reply: reply.one(userByKeyView),
   run: async ({ db }, { userapikey: apiKey }) => {
     const user = await db.read.findOneBy(users, { apiKey, removedAt: IsNull() });
