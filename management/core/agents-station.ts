@@ -153,7 +153,9 @@ export class Station {
         settle: (reply) => {
           if (reply.kind === 'refusal') {
             end('refused');
-            reject(CloudError.revive(reply.body));
+            const refusal = CloudError.revive(reply.body);
+            // Unavailable says of us that our database is away, and a job waits for that without end. At the far end it is a failure.
+            reject(refusal.code === 'Unavailable' ? new CloudError('ResourceUnavailable', refusal.message) : refusal);
             return;
           }
           end('answered');

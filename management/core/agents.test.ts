@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { after, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
+import { CloudError } from '../../protocol/errors.ts';
 import { type AgentLink, type AgentLinkOptions, type AgentLinkTiming, openAgentLink } from '../../protocol/link/agent-link.ts';
 import { fileIdentityStore, memoryIdentityStore } from '../../protocol/link/identity.ts';
 import { call, message, on } from '../../protocol/message.ts';
@@ -308,6 +309,13 @@ test('an ask of an older epoch is refused by the agent; refusals carry their cod
     message: /no longer has the job/,
   });
   const Unknown = message({ name: 'test.unknown', ask: s.object({}), answer: s.object({}), patience: 'fast' });
+  const Sandbox = message({ name: 'test.sandbox', ask: s.object({}), answer: s.object({}), patience: 'fast' });
+  const broken = on(Sandbox, () => Promise.reject(new CloudError('Unavailable', 'the sandbox cannot be started')));
+  const other = newPeer();
+  agentOf(cloud, other, { handlers: [broken] });
+  await until('the other up', () => stateOf(cloud, other) === 'Up');
+  // Not Unavailable, for which a job would wait without end.
+  await assert.rejects(cloud.hub.ask(other, call(Sandbox, {}), { requestId }), { code: 'ResourceUnavailable', message: /sandbox/ });
   await assert.rejects(cloud.hub.ask(peer, call(Unknown, {}), { requestId }), { code: 'ResourceUnavailable' });
   const Wrong = message({ name: 'test.echo', ask: s.object({ text: s.string() }), answer: s.int(), patience: 'fast' });
   await assert.rejects(cloud.hub.ask(peer, call(Wrong, { text: 'a' }), { requestId }), { code: 'Internal', message: /makes no sense/ });

@@ -11,8 +11,8 @@ import type { Id } from '../../protocol/schema.ts';
 import type { Config } from '../config.ts';
 import type { Caller } from './context.ts';
 import type { Database, Tx } from './db.ts';
-import { writeEvent } from './events.ts';
-import { type AnySaga, execute, type Probe, type Saga, type StepContext, Stop, UnwindFailed } from './saga.ts';
+import { raiseAlert, writeEvent } from './events.ts';
+import { type AnySaga, execute, isOutage, type Probe, type Saga, type StepContext, Stop, UnwindFailed } from './saga.ts';
 import type { Services } from './services.ts';
 import { type JobRow, jobs as jobTable } from './tables.ts';
 
@@ -171,11 +171,10 @@ export function openJobs({
     const context: StepContext = { ...world.services, requestId: job.requestId, job };
     try {
       const outcome = await execute(definition, world);
-      const result = definition.result ? await definition.result(context, outcome as never, job.input as never) : { success: true };
-      await settle(job, { state: 'Done', result });
+      await settle(job, { state: 'Done', result: await resultOf(definition, context, outcome, job) });
     } catch (error) {
-      if (error instanceof Stop) {
-        jobLog.info({ reason: error.message }, 'job let go');
+      if (error instanceof Stop || isOutage(error)) {
+        jobLog.info({ reason: error instanceof Stop ? error.message : 'the database is away' }, 'job let go');
         await letGo(job, 1);
       } else if (error instanceof UnwindFailed) {
         if (job.attempts > UNWIND_ATTEMPTS_MAX) {
@@ -186,6 +185,17 @@ export function openJobs({
         jobLog.warn({ err: error }, 'job failed');
         await settle(job, { state: 'Failed', error: CloudError.store(error) });
       }
+    }
+  }
+
+  /** What the saga did stays done, so a result that cannot be made, such as one of a thing removed since, is no failure. */
+  async function resultOf(definition: AnySaga, context: StepContext, outcome: unknown, job: JobRow): Promise<Record<string, unknown>> {
+    try {
+      return definition.result ? await definition.result(context, outcome as never, job.input as never) : { success: true };
+    } catch (error) {
+      if (isOutage(error)) throw error;
+      context.log.error({ err: error }, 'the job is done, but its result cannot be shown');
+      return { success: true };
     }
   }
 
@@ -208,6 +218,10 @@ export function openJobs({
           ? `Error while ${job.eventText ?? job.saga}: ${end.error?.message ?? ''}`
           : `Successfully completed ${job.eventText ?? job.saga}`,
       );
+      if (end.state === 'Stuck')
+        await raiseAlert(tx, 'managementServer', `Job ${job.id} of ${job.saga} is stuck: ${end.error?.message ?? ''}`, {
+          resourceId: job.id,
+        });
     });
   }
 

@@ -17,7 +17,7 @@ import { newId } from '../../protocol/ids.ts';
 import type { PeerKind } from '../../protocol/kinds.ts';
 import type { Call } from '../../protocol/message.ts';
 import { type Id, parse, type Schema } from '../../protocol/schema.ts';
-import type { Tx } from './db.ts';
+import { databaseError, type Tx } from './db.ts';
 import type { Services } from './services.ts';
 import { type JobRow, jobs, journal, owedAsks } from './tables.ts';
 
@@ -280,4 +280,8 @@ class Execution {
   }
 }
 
-const isOutage = (error: unknown) => error instanceof CloudError && error.code === 'Unavailable';
+/** Our own database is away, or this server stops: nobody's failure, and nothing to undo. */
+export const isOutage = (error: unknown): boolean => {
+  const told = databaseError(error);
+  return told instanceof CloudError && told.code === 'Unavailable';
+};
