@@ -59,7 +59,10 @@ async function withJobs(
 }
 
 const nothing = s.object({});
-const alertOf = async (tx: Tx) => void (await tx.query('INSERT INTO counter (name, value) VALUES (?, 1)', ['made']));
+const count = async (tx: Tx): Promise<string> => {
+  await tx.query('INSERT INTO counter (name, value) VALUES (?, 1)', ['made']);
+  return 'made';
+};
 const made = async ({ db }: World) => Number((await db.rows<{ n: string }>('SELECT COUNT(*) AS n FROM counter'))[0]?.n);
 
 test('a connection that was lost while a job is taken up is no failure of the job', { timeout: 60_000 }, async () => {
@@ -67,7 +70,7 @@ test('a connection that was lost while a job is taken up is no failure of the jo
     name: 'test.make',
     version: 1,
     input: nothing,
-    run: (run) => run.step('make', async (tx) => (await alertOf(tx), 'made')),
+    run: (run) => run.step('make', count),
   });
   await withJobs(asSagas(make), {}, async (world) => {
     world.lose(journal, 1);
@@ -84,7 +87,7 @@ test('a connection that was lost between steps is no failure either', { timeout:
     version: 1,
     input: nothing,
     run: async (run) => {
-      await run.step('make', alertOf, async (tx) => void (await tx.query('DELETE FROM counter')));
+      await run.step('make', count, async (tx) => void (await tx.query('DELETE FROM counter')));
       await run.ask('poke', { kind: 'host', id: newId('host') }, async ({ db }) => {
         await db.read.findOneBy(alerts, { id: newId('alert') });
         return call(Poke, {});
