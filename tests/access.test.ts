@@ -129,7 +129,7 @@ const byCommand: readonly [RegExp, Thing][] = [
   [/StoragePools?$/, 'storagePool'],
   [/ImageStores?$/, 'imageStore'],
   [/Volumes?$/, 'volume'],
-  [/SystemVms?$/, 'systemVm'],
+  [/SystemVm(s|Boots)?$/, 'systemVm'],
   [/Routers?$/, 'router'],
   [/PublicIpAddresses$/, 'publicIp'],
   [/SSHKeyPairs$/, 'keyPair'],

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { AnyCommand } from '../management/core/command.ts';
 import type { Fields } from '../management/core/view.ts';
-import { type ContractCommand, contract, objectOf, tiers } from '../tests/contract/contract.ts';
+import { type ContractCommand, contract, objectOf, ownCommands, tiers } from '../tests/contract/contract.ts';
 import { offeredCommands } from './offered.ts';
 
 const directory = join(import.meta.dirname, '..', 'docs', 'api');
@@ -28,15 +28,15 @@ interface Coverage {
   readonly fields: { readonly offered: readonly string[]; readonly missing: readonly string[] };
 }
 
-const coverage = (command: AnyCommand, theirs: ContractCommand): Coverage => {
+const coverage = (command: AnyCommand, theirs: ContractCommand | null): Coverage => {
   const shown: Fields<never> = command.reply.kind === 'success' ? {} : (command.reply.view?.fields ?? {});
   const fieldNames =
     command.reply.kind === 'success' || (command.reply.kind === 'job' && !command.reply.view) ? ['success'] : Object.keys(shown);
-  const wanted = (objectOf(theirs.response) ?? []).map(([name]) => name);
+  const wanted = (theirs ? (objectOf(theirs.response) ?? []) : []).map(([name]) => name);
   return {
     params: {
       offered: Object.keys(command.params).sort(),
-      missing: theirs.params.map(({ name }) => name).filter((name) => !command.params[name]),
+      missing: (theirs?.params ?? []).map(({ name }) => name).filter((name) => !command.params[name]),
     },
     fields: {
       offered: [...fieldNames].sort(),
@@ -54,7 +54,7 @@ const accessWords: Readonly<Record<string, string>> = {
   admin: 'root administrators',
 };
 
-const section = (command: AnyCommand, theirs: ContractCommand): string[] => {
+const section = (command: AnyCommand, theirs: ContractCommand | null): string[] => {
   const { params, fields } = coverage(command, theirs);
   const required = Object.entries(command.params).flatMap(([name, param]) => (param.required ? [name] : []));
   return [
@@ -96,12 +96,17 @@ export const apiPages = (commands: readonly AnyCommand[]): ReadonlyMap<string, s
       `${[`# API commands, tier ${tier}`, '', `Commands ${tierAbout[tier] ?? ''}. ${HEAD}`, '', `## Offered (${here.length})`, ...(sections.length > 0 ? sections : ['', 'None yet.']), '', `## Still missing (${missing.length})`, '', missing.length > 0 ? missing.join(', ') : 'None.'].join('\n')}\n`,
     );
   }
+  const own = commands.filter(({ name }) => ownCommands[name] !== undefined);
+  pages.set(
+    'own.md',
+    `${['# API commands of our own', '', `Commands beside the contract, called and answered like its own. ${HEAD}`, ...own.flatMap((command) => [...section(command, null), `- Beside the contract, because ${ownCommands[command.name]}.`])].join('\n')}\n`,
+  );
   const index = [
     '# API',
     '',
     `Names, parameters and replies are those of the CloudStack query API; its rules on the wire stand in [wire.md](../wire.md). ${HEAD}`,
     '',
-    `${offered.size} of ${contract.commands.length} commands are offered. A parameter or field that does not work yet is not declared: unknown parameters are ignored, and \`listApis\` shows exactly what works.`,
+    `${offered.size - own.length} of ${contract.commands.length} commands are offered, and [${own.length} of our own](own.md). A parameter or field that does not work yet is not declared: unknown parameters are ignored, and \`listApis\` shows exactly what works.`,
     '',
     '| Tier | Commands | In the contract | Offered | Still missing |',
     '|---|---|---|---|---|',

@@ -5,24 +5,24 @@ import { call } from '../../protocol/message.ts';
 import { ApplyConsoleProxy } from '../../protocol/messages/console.ts';
 import { ApplySecondaryStorage } from '../../protocol/messages/image.ts';
 import { ApplyRouter } from '../../protocol/messages/router.ts';
-import { ApplyAuthorizedKeys } from '../../protocol/messages/systemvm.ts';
 import type { Id } from '../../protocol/schema.ts';
 import type { Peer } from '../core/area.ts';
 import type { Services } from '../core/services.ts';
-import { cloudSshKey } from '../core/ssh-key.ts';
 import { ipRanges, pods } from '../infra/index.ts';
 import { compileRouter } from '../network/index.ts';
 import { imageStores } from '../storage/index.ts';
 import { systemVms } from './entities.ts';
 import { allowedInternalSites, consoleIdleMs, consoleSessionsMax, secondaryStorageProxy, secondaryStorageSessionsMax } from './settings.ts';
+import { tellSshKey } from './ssh-key.ts';
 
 export async function configure(services: Services, { kind, id }: Peer): Promise<void> {
   if (kind === 'host') return;
   const { db, agents } = services;
   const row = await db.read.findOneByOrFail(systemVms, { id: id as Id<'machine'> });
   const options = { requestId: `configure ${kind}`, linkGraceSeconds: 0 };
-  const key = await cloudSshKey(services);
-  const keys = agents.ask({ kind, id }, call(ApplyAuthorizedKeys, { keys: [key.publicKey] }), options);
+  const keys = tellSshKey(services, { kind, id }, options.requestId);
+  // Where another part fails first, this one's failure would have nobody who hears it.
+  keys.catch(() => undefined);
   if (kind === 'console-proxy')
     await agents.ask({ kind, id }, call(ApplyConsoleProxy, consoleProxyConfiguration(services, row.zoneId)), options);
   if (kind === 'secondary-storage')

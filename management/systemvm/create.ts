@@ -105,6 +105,7 @@ export async function createSystemVm(tx: Tx, { kind, zoneId, network }: NewSyste
     draining: false,
     keepStopped: false,
     version: null,
+    sshKeySha256: null,
     createdAt: new Date(),
     removedAt: null,
   });

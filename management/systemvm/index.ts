@@ -3,11 +3,13 @@ import { asCommands } from '../core/command.ts';
 import { systemVmCommands } from './commands/index.ts';
 import { configure } from './configuration.ts';
 import { systemVmTables } from './entities.ts';
+import { bootsReconciler } from './reconcilers/boots.ts';
 import { configurationReconciler } from './reconcilers/configuration.ts';
 import { deadReconciler } from './reconcilers/dead.ts';
 import { evacuateReconciler } from './reconcilers/evacuate.ts';
 import { idleNetworksReconciler } from './reconcilers/idle-networks.ts';
 import { routersReconciler } from './reconcilers/routers.ts';
+import { sshKeysReconciler } from './reconcilers/ssh-keys.ts';
 import { zonesReconciler } from './reconcilers/zones.ts';
 import { deleteNetworkSaga } from './sagas/delete-network.ts';
 import { destroySystemVmSaga } from './sagas/destroy-system-vm.ts';
@@ -38,7 +40,16 @@ export const systemVmArea: Area = {
     deleteNetworkSaga,
     restartNetworkSaga,
   ),
-  reconcilers: [evacuateReconciler, configurationReconciler, zonesReconciler, deadReconciler, routersReconciler, idleNetworksReconciler],
+  reconcilers: [
+    bootsReconciler,
+    sshKeysReconciler,
+    evacuateReconciler,
+    configurationReconciler,
+    zonesReconciler,
+    deadReconciler,
+    routersReconciler,
+    idleNetworksReconciler,
+  ],
   settings: systemVmSettings,
   agentHooks: {
     prepare: configure,

@@ -20,6 +20,10 @@ export interface SimulatedSystemVm {
   readonly id: string;
   /** What the router was told last; null before, and for other kinds. */
   readonly configuration: () => RouterConfiguration | null;
+  /** The keys that open it: that of its boot arguments until it is told others. */
+  readonly authorizedKeys: () => readonly string[];
+  /** The guest at this address has fetched its password from this router and says that it has saved it. */
+  readonly savePassword: (address: string) => void;
   readonly link: AgentLink;
 }
 
@@ -27,16 +31,52 @@ export interface Role {
   readonly handlers: readonly Handler[];
   readonly beat: () => Promise<Beat>;
   readonly configuration: () => RouterConfiguration | null;
+  readonly savePassword?: (address: string) => void;
+}
+
+/** The stages of a boot, with made-up times. */
+const BOOT: readonly (readonly [stage: string, atSeconds: number])[] = [
+  ['boot', 1.01],
+  ['payload', 1.22],
+  ['role', 1.25],
+];
+const PROGRAM: readonly (readonly [stage: string, atSeconds: number])[] = [
+  ['agent', 2.01],
+  ['arguments', 2.02],
+  ['network', 2.31],
+  ['role', 2.35],
+  ['link', 3.12],
+  ['firewall', 3.4],
+  ['ssh', 3.81],
+  ['ready', 3.82],
+];
+const lineOf = ([stage, atSeconds]: readonly [string, number], words = ''): string =>
+  `NEPHOS-STAGE ${stage} ${atSeconds.toFixed(2)}${words}\r\n`;
+
+export interface BootFailure {
+  readonly stage: 'arguments' | 'network' | 'role';
+  readonly reason: string;
+}
+/** What the serial console says of a boot, or of one whose stage fails each time the program is started. */
+export function simulatedConsole(kind: string, failure: BootFailure | null): string {
+  const begun = `Linux version 6.12\r\n${BOOT.map((stage) => lineOf(stage, stage[0] === 'role' ? ` ${kind}` : '')).join('')}`;
+  if (!failure) return `${begun}${PROGRAM.map((stage) => lineOf(stage)).join('')}`;
+  const broken = (laterSeconds: number): string =>
+    PROGRAM.slice(0, PROGRAM.findIndex(([stage]) => stage === failure.stage) + 1)
+      .map(([stage, at]) => lineOf([stage, at + laterSeconds], stage === failure.stage ? ` failed: ${failure.reason}` : ''))
+      .join('');
+  return `${begun}${broken(0)}${lineOf(['role-exited', 17.5], ' 1')}${lineOf(['role', 18.5], ` ${kind}`)}${broken(18)}`;
 }
 
 /** What runs in a system VM with these boot arguments, without its link. */
 export function simulatedRole(
   spec: MachineSpec,
   { downloadMs = 0 }: { downloadMs?: number } = {},
-): Role & { readonly boot: BootArguments } {
+): Role & { readonly boot: BootArguments; readonly authorizedKeys: () => readonly string[] } {
   if (spec.boot.kind !== 'direct') throw new TypeError('a system VM boots its kernel directly');
   const boot = parseBootArguments(spec.boot.arguments);
   const role = roles[boot.kind](downloadMs);
+  let authorizedKeys: readonly string[] = [boot.authorizedKey];
   const common = [
     on(DescribeSystemVm, async () => ({
       version: 'simulated',
@@ -44,15 +84,18 @@ export function simulatedRole(
       kernel: 'simulated',
       node: process.version,
       residentMib: 1,
-      stages: [],
+      stages: PROGRAM.map(([stage, atSeconds]) => ({ stage, atSeconds, detail: '' })),
     })),
-    on(ApplyAuthorizedKeys, async () => ({})),
+    on(ApplyAuthorizedKeys, async ({ keys }) => {
+      authorizedKeys = keys;
+      return {};
+    }),
   ];
-  return { ...role, boot, handlers: [...common, ...role.handlers] };
+  return { ...role, boot, authorizedKeys: () => authorizedKeys, handlers: [...common, ...role.handlers] };
 }
 
 export function startSimulatedSystemVm(spec: MachineSpec, server: string, options: { downloadMs?: number } = {}): SimulatedSystemVm {
-  const { boot, handlers, beat, configuration } = simulatedRole(spec, options);
+  const { boot, handlers, beat, configuration, authorizedKeys, savePassword } = simulatedRole(spec, options);
   const { kind, id, caSha256 } = boot;
   const link = openAgentLink({
     kind,
@@ -65,7 +108,17 @@ export function startSimulatedSystemVm(spec: MachineSpec, server: string, option
     beat,
     log: createLog(boot.name, { level: 'silent' }),
   });
-  return { kind, id, link, configuration };
+  return {
+    kind,
+    id,
+    link,
+    configuration,
+    authorizedKeys,
+    savePassword: (address) => {
+      savePassword?.(address);
+      link.ring('router');
+    },
+  };
 }
 
 const roles: Record<SystemVmKindName, (downloadMs: number) => Role> = {
@@ -126,7 +179,12 @@ const roles: Record<SystemVmKindName, (downloadMs: number) => Role> = {
   },
   router: () => {
     let applied: RouterConfiguration | null = null;
+    const saved: Record<string, number> = {};
     return {
+      savePassword: (address) => {
+        const password = applied?.userData?.guests.find((guest) => guest.address === address)?.password;
+        if (password) saved[address] = password.generation;
+      },
       beat: async () => ({ router: { generation: applied?.generation ?? 0, drift: [] } }),
       configuration: () => applied,
       handlers: [
@@ -140,7 +198,7 @@ const roles: Record<SystemVmKindName, (downloadMs: number) => Role> = {
           fingerprint: '',
           drift: [],
           services: {},
-          passwordsSaved: {},
+          passwordsSaved: { ...saved },
         })),
       ],
     };

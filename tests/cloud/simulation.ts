@@ -2,16 +2,19 @@
 import { type SimulatedHost, type SimulatedStorage, simulatedHost } from '../../agent/hypervisors/simulated/index.ts';
 import type { SimulatedHosts } from '../../management/infra/index.ts';
 import type { CloudError } from '../../protocol/errors.ts';
+import type { SystemVmKindName } from '../../protocol/kinds.ts';
 import { type AgentLink, openAgentLink } from '../../protocol/link/agent-link.ts';
 import { memoryIdentityStore } from '../../protocol/link/identity.ts';
 import { createLog } from '../../protocol/log.ts';
 import { openRelay, type Relay } from './relay.ts';
-import { type SimulatedSystemVm, startSimulatedSystemVm } from './simulated-system-vm.ts';
+import { type BootFailure, type SimulatedSystemVm, simulatedConsole, startSimulatedSystemVm } from './simulated-system-vm.ts';
 
 export interface SimulationOptions {
   readonly failure?: (hostId: string, message: string, ask: unknown) => CloudError | null;
   readonly latencyMs?: (message: string) => number;
   readonly downloadMs?: number;
+  /** A system VM that is started now does not come further than this stage. */
+  readonly bootFailure?: (kind: SystemVmKindName) => BootFailure | null;
   readonly host?: { readonly cpuCount?: number; readonly memoryMib?: number };
 }
 
@@ -44,6 +47,7 @@ export function openSimulation(linkPort: () => number, options: SimulationOption
   const hosts = new Map<string, SimulatedHost>();
   const hostLinks = new Map<string, Ends>();
   const systemVms = new Map<string, SimulatedSystemVm>();
+  const consoles = new Map<string, string>();
   const storageOf = new Map<string, SimulatedStorage>();
   const endsOf = (id: string): Ends => {
     const ends = hostLinks.get(id);
@@ -67,12 +71,16 @@ export function openSimulation(linkPort: () => number, options: SimulationOption
         storage,
         ...(latencyMs ? { latencyMilliseconds: latencyMs } : {}),
         ...(failure ? { failure: (message: string, ask: unknown) => failure(hostId, message, ask) } : {}),
+        serialLog: ({ id, name }) => consoles.get(id) ?? `${name} runs in a simulation\n`,
         onPower: (spec, power) => {
           if (spec.kind === 'guest') return;
           const running = systemVms.get(spec.id);
           systemVms.delete(spec.id);
           if (running) void running.link.close();
           if (power !== 'On') return;
+          const failure = options.bootFailure?.(spec.kind) ?? null;
+          consoles.set(spec.id, simulatedConsole(spec.kind, failure));
+          if (failure) return;
           // A router knows the control network only and dials its host's relay.
           const dialled = spec.kind === 'router' ? `127.0.0.1:${relay.port}` : `127.0.0.1:${linkPort()}`;
           systemVms.set(spec.id, startSimulatedSystemVm(spec, dialled, { downloadMs: options.downloadMs ?? 0 }));

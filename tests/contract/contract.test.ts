@@ -5,7 +5,7 @@ import { type AnyCommand, command, registry, reply } from '../../management/core
 import { p, required } from '../../management/core/params.ts';
 import { f, view } from '../../management/core/view.ts';
 import { offeredCommands } from '../../tools/offered.ts';
-import { contract, deviations, tiers } from './contract.ts';
+import { contract, deviations, ownCommands, tiers } from './contract.ts';
 
 /** Deviations that stay, each with its reason; what is no deviation any more must leave this list. */
 const exceptions: Readonly<Record<string, Readonly<Record<string, string>>>> = {
@@ -37,10 +37,10 @@ describe('offered command keeps the contract', () => {
   }
 });
 
-test('exceptions name offered commands', () => {
+test('exceptions and commands of our own name offered commands', () => {
   const names = offeredCommands().map(({ name }) => name);
   assert.deepEqual(
-    Object.keys(exceptions).filter((name) => !names.includes(name)),
+    [...Object.keys(exceptions), ...Object.keys(ownCommands)].filter((name) => !names.includes(name)),
     [],
   );
 });
@@ -87,6 +87,16 @@ describe('a deviation is seen', () => {
     );
     const job = of({ ...good, reply: reply.job(podView, { create: true }) });
     assert.ok(job.includes('asynchronous is true, not false') && job.includes('id at once is true, not false'));
+  });
+
+  test('in a command of our own that takes names of the contract', () => {
+    const own = { ...good, name: 'listSystemVmBoots', envelope: 'elsewhere', params: { 'two-words': p.string('a name') } } as const;
+    assert.deepEqual(of(command(own)), [
+      'PodResponse is an object of the contract',
+      'the envelope is not made of the name',
+      'two-words is not written as names of the contract are',
+    ]);
+    assert.deepEqual(of(command({ ...good, name: 'createPods' })), ['createPods is not in the contract']);
   });
 
   test('in parameters', () => {

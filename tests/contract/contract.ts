@@ -40,6 +40,13 @@ const read = (name: string): unknown => JSON.parse(readFileSync(join(import.meta
 export const contract = Contract.parse(read('commands.json'));
 export const tiers = Tiers.parse(read('tiers.json'));
 
+/** Commands of Nephos's own, each with the reason why none of the contract serves. Nothing of the contract bears such a name. */
+export const ownCommands: Readonly<Record<string, string>> = {
+  listSystemVmBoots: 'the contract has no word for the stages of a boot',
+  listCloudSshKeys: 'the contract keeps the key pair in settings that nobody may read',
+  rotateCloudSshKey: 'the contract cannot change the key pair of a cloud that runs',
+};
+
 const commandsByName = new Map(contract.commands.map((command) => [command.name, command]));
 const objectsByLowerName = new Map(Object.entries(contract.objects).map(([name, fields]) => [name.toLowerCase(), fields]));
 export const contractOf = (name: string): ContractCommand | undefined => commandsByName.get(name);
@@ -102,8 +109,23 @@ const viewOf = (command: AnyCommand): View<never> | null =>
 const keyOf = (command: AnyCommand): string | null =>
   command.reply.kind === 'success' || command.reply.kind === 'flat' ? null : command.reply.key;
 
+/** A command of our own looks like one of the contract's, so that any client can call it, and takes no name from there. */
+const ownProblems = (command: AnyCommand): string[] => {
+  const problems: string[] = [];
+  const lowerNames = contract.commands.map(({ name }) => name.toLowerCase());
+  if (lowerNames.includes(command.name.toLowerCase())) problems.push(`${command.name} is a command of the contract`);
+  const object = viewOf(command)?.object;
+  if (object && objectsByLowerName.has(object.toLowerCase())) problems.push(`${object} is an object of the contract`);
+  if (command.envelope) problems.push('the envelope is not made of the name');
+  const strange = [...Object.keys(command.params), ...Object.keys(viewOf(command)?.fields ?? {})].filter(
+    (name) => !/^[a-z][a-z0-9]*$/.test(name),
+  );
+  return [...problems, ...strange.map((name) => `${name} is not written as names of the contract are`)];
+};
+
 /** What the contract says otherwise, in sentences; none when the command keeps it. */
 export const deviations = (command: AnyCommand): string[] => {
+  if (ownCommands[command.name] !== undefined) return ownProblems(command);
   const theirs = contractOf(command.name);
   if (!theirs) return [`${command.name} is not in the contract`];
   const problems: string[] = [];

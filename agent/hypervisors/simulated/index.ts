@@ -40,6 +40,8 @@ export interface SimulatedHostOptions {
   readonly failure?: (messageName: string, ask: unknown) => CloudError | null;
   /** Called when a machine really went on or off, for those who simulate what runs inside. */
   readonly onPower?: (spec: MachineSpec, power: 'On' | 'Off') => void;
+  /** What a running machine has said on its serial console. */
+  readonly serialLog?: (spec: MachineSpec) => string;
 }
 
 export interface SimulatedHost extends Host {
@@ -138,7 +140,7 @@ export function simulatedHost(options: SimulatedHostOptions): SimulatedHost {
       },
       serialLog: async (machineId) => {
         const running = machines.get(machineId);
-        return running ? `${running.spec.name} runs in a simulation\n` : '';
+        return running ? (options.serialLog?.(running.spec) ?? `${running.spec.name} runs in a simulation\n`) : '';
       },
     },
     pools: {

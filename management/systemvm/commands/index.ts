@@ -1,7 +1,9 @@
 import { listRouters } from './list-routers.ts';
+import { listSystemVmBoots } from './list-system-vm-boots.ts';
 import { listSystemVms } from './list-system-vms.ts';
 import { deleteNetwork, restartNetwork } from './networks.ts';
 import { destroyRouter, rebootRouter, startRouter, stopRouter } from './routers.ts';
+import { listCloudSshKeys, rotateCloudSshKey } from './ssh-keys.ts';
 import { destroySystemVm, rebootSystemVm, startSystemVm, stopSystemVm } from './system-vms.ts';
 
 export const systemVmCommands = [
@@ -17,4 +19,7 @@ export const systemVmCommands = [
   destroyRouter,
   deleteNetwork,
   restartNetwork,
+  listSystemVmBoots,
+  listCloudSshKeys,
+  rotateCloudSshKey,
 ] as const;

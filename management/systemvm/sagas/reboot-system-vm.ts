@@ -20,7 +20,7 @@ export const rebootSystemVmSaga = saga({
       (tx) => tx.update(systemVms, { id }, { keepStopped: false }),
     );
     await stopMachine(run, { machineId: id, force });
-    await run.part('start', (part) => startSystemVm(part, id));
+    await run.part('start', (part) => startSystemVm(part, id, 'operator'));
     return { id };
   },
   result: (context, { id }) => systemVmResult(context, id),

@@ -17,7 +17,7 @@ export const startSystemVmSaga = saga({
         if (isNew) await discardSystemVm(tx, id);
       },
     );
-    await startSystemVm(run, id);
+    await startSystemVm(run, id, 'operator');
     return { id };
   },
   result: (context, { id }) => systemVmResult(context, id),
