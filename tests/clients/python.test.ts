@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import ssh2 from 'ssh2';
 import type { Client, Keys, Reply } from '../../lab/client.ts';
-import { simulatorPlan, TEMPLATE_NAME } from '../cloud/simulator-zone.ts';
+import { ensureSimulatorZone, knownZones, simulatorPlan, TEMPLATE_NAME } from '../cloud/simulator-zone.ts';
 import { startZone, type Zone } from '../cloud/zone.ts';
 import { addTenant } from '../commands/accounts.ts';
 import { parsed, program, script } from './python.ts';
 
-test('clients from Debian’s packages', { timeout: 180_000 }, async (t) => {
+test('MI-03 clients from Debian’s packages', { timeout: 180_000 }, async (t) => {
   const zone = await startZone();
   t.after(() => zone.cloud.close());
   const world: World = { zone, libcloud: await tenant(zone, 'libcloud'), cs: await tenant(zone, 'cs') };
@@ -21,12 +21,14 @@ test('clients from Debian’s packages', { timeout: 180_000 }, async (t) => {
     ['libcloud lists what a machine is made of', libcloudCatalogue],
     ['libcloud makes, imports, lists and deletes key pairs', libcloudKeys],
     ['libcloud deploys, finds, stops, starts and destroys a machine', libcloudLife],
+    ['libcloud registers an ISO', libcloudIso],
     ['cs signs odd texts by GET and POST, until they expire', csSignatures],
     ['cs fetches lists page by page', csLists],
     ['cs deploys and destroys a machine and waits for its jobs', csLife],
     ['cs deploys and destroys machines at the same time', csAtOnce],
     ['the command line of cs takes its settings from the environment and from a file', csProgram],
     ['the zone has the names that other clients’ tests know', simulatorNames],
+    ['a second zone that they know is made beside it', secondZone],
   ];
   for (const [title, step] of steps) await t.test(title, () => step(world));
   await t.test('nothing is left behind', () => zone.holds());
@@ -202,6 +204,13 @@ async function libcloudLife(world: World) {
   assert.equal(deleted, true);
   assert.ok(!left.includes(deployed.network));
   await zone.run('destroyVirtualMachine', { id: foreign, expunge: true });
+}
+
+async function libcloudIso(world: World) {
+  const made = await withLibcloud(world, 'register_iso', { from: 'http://images.simulated.example/rescue.iso' });
+  assert.deepEqual(made, [['rescue', true, true]]);
+  const [iso] = await world.libcloud.client.list('listIsos', { isofilter: 'self' });
+  assert.deepEqual([iso.name, iso.bootable], ['rescue', true]);
 }
 
 type Call = readonly [command: string, params?: object];
@@ -510,4 +519,22 @@ async function simulatorNames(world: World) {
     'DefaultIsolatedNetworkOffering',
     'DefaultIsolatedNetworkOfferingWithSourceNatService',
   ]);
+}
+
+async function secondZone(world: World) {
+  const { admin } = world.zone.cloud;
+  const name = 'Sandbox-simulator-advanced';
+  const made = await ensureSimulatorZone(admin, simulatorPlan(knownZones.get(name), 1, name));
+  const again = await ensureSimulatorZone(admin, simulatorPlan(knownZones.get(name), 1, name));
+  assert.deepEqual(again, made, 'what is there is taken as it is');
+  const { zoneId: zoneid } = made;
+  const [zones, templates] = values(await withCs(world, [['listZones'], ['listTemplates', { templatefilter: 'featured', zoneid }]]));
+  assert.deepEqual(zones.zone.map((each: Reply) => each.name).sort(), ['Sandbox-simulator', name]);
+  const [template] = templates.template;
+  assert.deepEqual([template.name, template.zonename], [TEMPLATE_NAME, name]);
+  const wanted = { ...world.zone.usual, zoneid, templateid: template.id, name: 'elsewhere', fetch_result: true };
+  const [{ virtualmachine }] = values(await withCs(world, [['deployVirtualMachine', wanted]]));
+  assert.deepEqual([virtualmachine.state, virtualmachine.zonename], ['Running', name]);
+  const end: Call = ['destroyVirtualMachine', { id: virtualmachine.id, expunge: true, fetch_result: true }];
+  assert.equal(values(await withCs(world, [end]))[0].virtualmachine.id, virtualmachine.id);
 }

@@ -2,8 +2,18 @@
 import { type Client, eventually, type Reply } from '../../lab/client.ts';
 import { ensureZone, type ZonePlan } from '../../lab/zone.ts';
 
-export const simulatorPlan = (number = 0, hostsPerCluster = 2): ZonePlan => ({
-  name: number === 0 ? 'Sandbox-simulator' : `Sandbox-simulator-${number}`,
+/** Names that those test suites know, with the number that keeps their addresses and hosts apart; the first one is always made. */
+export const knownZones: ReadonlyMap<string, number> = new Map([
+  ['Sandbox-simulator', 0],
+  ['Sandbox-simulator-advanced', 1],
+]);
+
+export const simulatorPlan = (
+  number = 0,
+  hostsPerCluster = 2,
+  name = number === 0 ? 'Sandbox-simulator' : `Sandbox-simulator-${number}`,
+): ZonePlan => ({
+  name,
   hypervisor: 'Simulator',
   dns1: '10.147.28.6',
   internalDns1: '10.147.28.6',
