@@ -17,7 +17,7 @@ import { openCertificates } from './core/certificates.ts';
 import { type Registry, registry } from './core/command.ts';
 import { openDatabase, type Table } from './core/db.ts';
 import { raiseAlert } from './core/events.ts';
-import { createHttpServer } from './core/http.ts';
+import { closeHttpServer, createHttpServer } from './core/http.ts';
 import { openJobs } from './core/jobs.ts';
 import { authorityStore } from './core/kept.ts';
 import { defaultPageSize } from './core/list.ts';
@@ -223,8 +223,7 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
     httpPort,
     linkPort: hub.port,
     close: async () => {
-      server.close();
-      server.closeAllConnections();
+      await closeHttpServer(server);
       await opened.reconciliation.close();
       await jobs.close();
       await opened.hub.close();

@@ -3,9 +3,14 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import test from 'node:test';
+import { Secret } from '../../protocol/schema.ts';
+import { sign, stringToSign } from './auth/signature.ts';
 import { asCommands, command, reply } from './command.ts';
-import { withFront } from './http.testing.ts';
+import type { Database } from './db.ts';
+import { ADMIN, withFront } from './http.testing.ts';
+import { closeHttpServer } from './http.ts';
 import { p, required } from './params.ts';
+import { sha256Hex } from './secrets.ts';
 
 const echo = command({
   name: 'login',
@@ -103,5 +108,132 @@ test('a field named __proto__ is a name like any other', async () => {
     const { loginresponse } = (await response.json()) as { loginresponse: { displaytext: string } };
     assert.equal(loginresponse.displaytext, '{"text":"x","details":{"__proto__":"evil","constructor":"c"}}');
     assert.equal(({} as Record<string, unknown>)['evil'], undefined);
+  });
+});
+
+const slow = command({
+  name: 'login',
+  about: 'Answers after a while.',
+  access: 'public',
+  params: {},
+  reply: reply.success(),
+  run: () => new Promise<void>((done) => setTimeout(done, 400)),
+});
+
+test('a server that ends answers what it was asked, lets idle connections go and does not wait for open consoles', async () => {
+  let upgraded = () => {};
+  const opened = new Promise<void>((done) => {
+    upgraded = done;
+  });
+  const mount = { path: '/console', handle: () => {}, upgrade: () => upgraded() };
+  await withFront({ commands: asCommands(slow), mounts: [mount] }, async ({ port, url, server }) => {
+    const idle = connect(port, '127.0.0.1');
+    await once(idle, 'connect');
+    const console = connect(port, '127.0.0.1');
+    console.write('GET /console/x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+    await opened;
+    const answered = post(url, '');
+    await new Promise((done) => setTimeout(done, 100));
+    const began = performance.now();
+    const closed = closeHttpServer(server, 5000);
+    await assert.rejects(fetch(url));
+    assert.equal((await answered).status, 200);
+    await closed;
+    assert.ok(performance.now() - began < 2500);
+    idle.destroy();
+    console.destroy();
+  });
+});
+
+test('health is told in bounded time, and one look serves all who ask', async () => {
+  let looks = 0;
+  const health = () => {
+    looks += 1;
+    return new Promise<Record<string, boolean>>(() => {});
+  };
+  await withFront({ health, healthMs: 200 }, async ({ port }) => {
+    const answers = await Promise.all([1, 2, 3].map(() => fetch(`http://127.0.0.1:${port}/healthz`)));
+    for (const answer of answers) {
+      assert.equal(answer.status, 503);
+      assert.deepEqual(await answer.json(), { healthy: false });
+    }
+    assert.equal(looks, 1);
+  });
+  await withFront({ health: () => Promise.reject(new Error('broken')) }, async ({ port }) => {
+    assert.equal((await fetch(`http://127.0.0.1:${port}/healthz`)).status, 503);
+  });
+});
+
+test('a page of another site can neither log its visitor in nor use or end his session', async () => {
+  let ended = 0;
+  const open = command({
+    name: 'login',
+    about: 'Logs everybody in.',
+    access: 'public',
+    params: {},
+    reply: reply.success(),
+    run: async ({ session }) => void (await session?.open(ADMIN.userId)),
+  });
+  const who = command({ name: 'who', about: 'Says who.', access: 'user', params: {}, reply: reply.success(), run: async () => {} });
+  const key = 'the-session-key';
+  const row = { id: sha256Hex('cookie'), userId: ADMIN.userId, sessionKeySha256: sha256Hex(key), lastSeenAt: new Date() };
+  const tx = { insert: async () => {}, delete: async () => void (ended += 1) };
+  const db = { read: { findOneBy: async () => row }, transact: async (run: (given: unknown) => unknown) => run(tx) } as unknown as Database;
+  const callers = { byApiKey: async () => null, byUserId: async () => ADMIN };
+  await withFront({ commands: asCommands(open, who), services: { db }, callers }, async ({ port, url }) => {
+    const ask = (name: string, headers: Record<string, string>, sessionKey = key) =>
+      fetch(`${url}?command=${name}&response=json&sessionkey=${sessionKey}`, {
+        method: 'POST',
+        headers,
+      });
+    const raw = { cookie: `JSESSIONID=cookie; sessionkey=${key}` };
+    for (const headers of [
+      { 'sec-fetch-site': 'cross-site', ...raw },
+      { origin: 'https://evil.example', ...raw },
+      { origin: 'null', ...raw },
+    ]) {
+      assert.equal((await ask('who', headers)).status, 401);
+      assert.equal((await ask('who', headers, 'wrong')).status, 401);
+      const login = await ask('login', headers);
+      assert.equal(login.status, 531);
+      assert.deepEqual(login.headers.getSetCookie(), []);
+    }
+    assert.equal(ended, 0);
+    for (const headers of [{ 'sec-fetch-site': 'same-origin' }, { origin: `http://127.0.0.1:${port}` }, {}]) {
+      assert.equal((await ask('who', { ...raw, ...headers })).status, 200);
+      assert.equal((await ask('login', headers)).status, 200);
+    }
+  });
+});
+
+test('signatures with an end, and POST for what changes something, can be made the rule', async () => {
+  const secret = 'Sec-ret';
+  const callers = { byApiKey: async () => ({ caller: ADMIN, secretKey: new Secret(secret) }), byUserId: async () => null };
+  const commands = ['listThings', 'makeThing', 'quotaSummary'].map((name) =>
+    command({ name, about: 'Does it.', access: 'user', params: {}, reply: reply.success(), run: async () => {} }),
+  );
+  const at = (seconds: number) => new Date(Date.now() + seconds * 1000).toISOString();
+  const signed = async (url: string, method: string, name: string, more: Record<string, string> = {}) => {
+    const pairs = Object.entries({ command: name, response: 'json', apiKey: 'k', ...more });
+    const signature = sign(stringToSign(pairs, 'raw'), secret);
+    const response = await fetch(`${url}?${new URLSearchParams([...pairs, ['signature', signature]])}`, { method });
+    return response.status;
+  };
+  const fresh = { signatureversion: '3', expires: at(300) };
+  await withFront(
+    { commands: asCommands(...commands), callers, values: { 'enforce.post.requests.and.timestamps': 'true' } },
+    async ({ url }) => {
+      assert.equal(await signed(url, 'GET', 'listThings', fresh), 200);
+      assert.equal(await signed(url, 'GET', 'quotaSummary', fresh), 200);
+      assert.equal(await signed(url, 'GET', 'makeThing', fresh), 400);
+      assert.equal(await signed(url, 'POST', 'makeThing', fresh), 200);
+      assert.equal(await signed(url, 'GET', 'listThings'), 400);
+      assert.equal(await signed(url, 'GET', 'listThings', { signatureversion: '3', expires: at(1000) }), 400);
+      assert.equal(await signed(url, 'GET', 'listThings', { signatureversion: '3', expires: at(-5) }), 401);
+    },
+  );
+  await withFront({ commands: asCommands(...commands), callers }, async ({ url }) => {
+    assert.equal(await signed(url, 'GET', 'makeThing'), 200);
+    assert.equal(await signed(url, 'GET', 'makeThing', { signatureversion: '3', expires: at(1_000_000) }), 200);
   });
 });

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { createLog } from '../../protocol/log.ts';
 import { type AnyCommand, registry } from './command.ts';
 import type { Caller } from './context.ts';
-import { createHttpServer, type HttpOptions } from './http.ts';
+import { closeHttpServer, createHttpServer, type HttpOptions } from './http.ts';
 import { openMetrics } from './metrics.ts';
 import type { Services } from './services.ts';
 import type { Setting } from './settings.ts';
@@ -56,7 +56,6 @@ export async function withFront(
   try {
     await work({ port, url: `http://127.0.0.1:${port}/client/api`, server });
   } finally {
-    server.closeAllConnections();
-    await new Promise((done) => server.close(done));
+    await closeHttpServer(server, 0);
   }
 }

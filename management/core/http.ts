@@ -5,7 +5,7 @@ import express, { type NextFunction, type Request, type RequestHandler, type Res
 import { CloudError } from '../../protocol/errors.ts';
 import type { Secret } from '../../protocol/schema.ts';
 import { closeSession, findSession, openSession, sessionTimeoutMinutes } from './auth/session.ts';
-import { checkExpiry, isSigned, notVerified } from './auth/signature.ts';
+import { checkExpiry, enforcePostAndTimestamps, isSigned, notVerified, onlyReads } from './auth/signature.ts';
 import { envelopeOf, newRequestId, type Registry } from './command.ts';
 import { type Caller, isRootAdmin, type Session } from './context.ts';
 import { databaseError } from './db.ts';
@@ -32,8 +32,11 @@ export interface HttpOptions {
   readonly metrics: Metrics;
   readonly mounts: readonly Mount[];
   readonly health: () => Promise<Record<string, boolean>>;
+  /** How long health may take to be found out. */
+  readonly healthMs?: number;
 }
 
+const HEALTH_MS = 3000;
 const BODY_BYTES_MAX = 1024 * 1024;
 const NOBODY: Caller = {
   userId: '' as Caller['userId'],
@@ -55,11 +58,12 @@ export function createHttpServer(options: HttpOptions): Server {
     response.setHeader('X-Frame-Options', 'SAMEORIGIN');
     next();
   });
+  const health = oneLook(options.health, options.healthMs ?? HEALTH_MS);
   app.get(
     '/healthz',
     asyncHandler(async (_request, response) => {
-      const parts = await options.health();
-      const healthy = Object.values(parts).every(Boolean);
+      const parts = await health();
+      const healthy = parts !== null && Object.values(parts).every(Boolean);
       response.status(healthy ? 200 : 503).json({ healthy, ...parts });
     }),
   );
@@ -76,7 +80,7 @@ export function createHttpServer(options: HttpOptions): Server {
   );
   for (const mount of options.mounts) app.use(mount.path, (request, response) => mount.handle(request, response));
   app.get('/', (_request, response) => {
-    response.type('html').send(FRONT_PAGE);
+    response.setHeader('Content-Security-Policy', NOTHING_ACTIVE).type('html').send(FRONT_PAGE);
   });
   app.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => {
     const status =
@@ -91,7 +95,16 @@ export function createHttpServer(options: HttpOptions): Server {
   server.headersTimeout = 20_000;
   server.requestTimeout = 300_000;
   server.keepAliveTimeout = 65_000;
+  const requests = new Set<unknown>();
+  const upgraded = new Set<Duplex>();
+  atHand.set(server, { requests, upgraded });
+  server.on('request', (_request, response) => {
+    requests.add(response);
+    response.once('close', () => requests.delete(response));
+  });
   server.on('upgrade', (request, socket, head) => {
+    upgraded.add(socket);
+    socket.once('close', () => upgraded.delete(socket));
     // From here on nobody else listens: without this, a client that breaks off would end the process.
     socket.on('error', () => socket.destroy());
     const mount = options.mounts.find(({ path, upgrade }) => upgrade && (request.url === path || request.url?.startsWith(`${path}/`)));
@@ -99,6 +112,35 @@ export function createHttpServer(options: HttpOptions): Server {
     else socket.destroy();
   });
   return server;
+}
+
+/** What a server has at hand: requests that are not answered yet, and sockets that have left HTTP, such as open consoles. */
+const atHand = new WeakMap<Server, { readonly requests: Set<unknown>; readonly upgraded: Set<Duplex> }>();
+const CLOSE_CHECK_MS = 20;
+
+/** Takes no more requests, answers those it has within the grace, and lets everything else go. */
+export async function closeHttpServer(server: Server, graceMs = 5000): Promise<void> {
+  const closed = new Promise<void>((done) => server.close(() => done()));
+  const { requests, upgraded } = atHand.get(server) ?? { requests: new Set(), upgraded: new Set<Duplex>() };
+  for (const until = Date.now() + graceMs; requests.size > 0 && Date.now() < until; )
+    await new Promise((done) => setTimeout(done, CLOSE_CHECK_MS));
+  server.closeAllConnections();
+  for (const socket of upgraded) socket.destroy();
+  await closed;
+}
+
+/** One look at a time, for whoever asks; null when it fails or takes too long. */
+function oneLook(look: HttpOptions['health'], limitMs: number): () => Promise<Record<string, boolean> | null> {
+  let looking: Promise<Record<string, boolean> | null> | null = null;
+  return () => {
+    looking ??= new Promise<Record<string, boolean> | null>((resolve) => {
+      setTimeout(resolve, limitMs, null).unref();
+      look().then(resolve, () => resolve(null));
+    }).finally(() => {
+      looking = null;
+    });
+    return looking;
+  };
 }
 
 const asyncHandler =
@@ -128,7 +170,10 @@ async function callApi(options: HttpOptions, request: Request, response: Respons
   const get = (name: string) => lower.get(name);
   const format: Format = get('response')?.toLowerCase() === 'json' ? 'json' : 'xml';
   response.setHeader('X-Request-Id', requestId);
-  const exchange: Exchange = { options, request, response, pairs, get, cookies: cookiesOf(request), requestId };
+  const foreign = isFromAnotherSite(request);
+  // The page of another site did not get these cookies from us, whatever the browser sends along.
+  const cookies = foreign ? new Map<string, string>() : cookiesOf(request);
+  const exchange: Exchange = { options, request, response, pairs, get, cookies, requestId };
   const name = get('command') ?? '';
   let found = options.registry.find(name);
   // The login family is found in any case.
@@ -136,6 +181,8 @@ async function callApi(options: HttpOptions, request: Request, response: Respons
   let caller: Caller | null = null;
   let status = 200;
   try {
+    if (request.method !== 'POST' && services.settings.get(enforcePostAndTimestamps) && !onlyReads(name))
+      throw new CloudError('BadRequest', 'Commands that change something are taken by POST only');
     if (found?.access === 'public') caller = NOBODY;
     else caller = await authenticate(exchange, found !== undefined);
     if (!found) {
@@ -148,6 +195,7 @@ async function callApi(options: HttpOptions, request: Request, response: Respons
       response.status(405).type('text/plain').send('Please use HTTP POST to authenticate using this API');
       return;
     }
+    if (found.name === 'login' && foreign) throw new CloudError('LoginFailed', 'A login from the page of another site is not taken');
     const inner = { ...services, session: sessionOf(exchange) };
     const body = await options.registry.call(found, inner, caller, rawParams(pairs), requestId);
     send(response, 200, format, envelopeOf(found), body, caller !== NOBODY);
@@ -166,13 +214,26 @@ async function callApi(options: HttpOptions, request: Request, response: Respons
     );
     send(response, error.status, format, root, errorBody(error, admin), caller !== null && caller !== NOBODY);
   } finally {
-    options.metrics.apiCall(found?.name ?? 'unknown', status, Number(process.hrtime.bigint() - started) / 1e9);
+    const seconds = Number(process.hrtime.bigint() - started) / 1e9;
+    options.metrics.apiCall(found?.name ?? 'unknown', status, seconds);
+    services.log[status < 400 && onlyReads(name) ? 'debug' : 'info'](
+      {
+        requestId,
+        command: found?.name ?? 'unknown',
+        status,
+        seconds,
+        address: addressOf(request),
+        ...(caller === null || caller === NOBODY ? {} : { account: caller.accountId, user: caller.userId }),
+      },
+      'API call',
+    );
   }
 }
 
 function send(response: Response, status: number, format: Format, root: string, body: Record<string, unknown>, versioned: boolean): void {
   response.status(status).setHeader('Content-Type', contentType(format));
   response.setHeader('Cache-Control', 'no-store');
+  response.setHeader('Content-Security-Policy', NOTHING_ACTIVE);
   response.end(serialize(format, root, body, { versioned }));
 }
 
@@ -197,7 +258,7 @@ async function authenticate({ options, get, cookies, pairs }: Exchange, known: b
   const apiKey = get('apikey');
   const signature = get('signature');
   if (!apiKey || !signature) throw new CloudError('Unauthenticated', 'unable to verify user credentials');
-  checkExpiry(get('signatureversion'), get('expires'), Date.now());
+  checkExpiry(get('signatureversion'), get('expires'), Date.now(), { enforced: services.settings.get(enforcePostAndTimestamps) });
   const user = await callers.byApiKey(apiKey);
   if (!user || !isSigned(pairs, signature, user.secretKey.reveal()) || !known) throw notVerified();
   return user.caller;
@@ -206,7 +267,7 @@ async function authenticate({ options, get, cookies, pairs }: Exchange, known: b
 function sessionOf({ options: { services }, request, response, cookies }: Exchange): Session {
   const old = cookies.get('JSESSIONID');
   return {
-    clientAddress: (request.socket.remoteAddress ?? '').replace(/^::ffff:/, ''),
+    clientAddress: addressOf(request),
     open: async (userId) => {
       if (old) await closeSession(services.db, old);
       const { id, sessionKey } = await openSession(services.db, userId);
@@ -231,6 +292,18 @@ function sessionOf({ options: { services }, request, response, cookies }: Exchan
   };
 }
 
+const addressOf = (request: IncomingMessage): string => (request.socket.remoteAddress ?? '').replace(/^::ffff:/, '');
+
+/** What browsers say of themselves. Other clients say nothing, and have no visitor whose cookies they could abuse. */
+function isFromAnotherSite({ headers }: IncomingMessage): boolean {
+  const site = headers['sec-fetch-site'];
+  if (site !== undefined) return site === 'cross-site';
+  if (headers.origin === undefined) return false;
+  // Ports may differ behind a proxy.
+  return !URL.canParse(headers.origin) || new URL(headers.origin).hostname !== hostnameOf(headers.host ?? '');
+}
+const hostnameOf = (host: string): string | null => (URL.canParse(`http://${host}`) ? new URL(`http://${host}`).hostname : null);
+
 function cookiesOf(request: IncomingMessage): Map<string, string> {
   const cookies = new Map<string, string>();
   for (const each of (request.headers.cookie ?? '').split(';')) {
@@ -247,5 +320,6 @@ function cookiesOf(request: IncomingMessage): Map<string, string> {
   return cookies;
 }
 
+const NOTHING_ACTIVE = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 const FRONT_PAGE = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Nephos</title>
 <body><h1>Nephos</h1><p>The API answers at <code>/client/api</code>; health at <a href="/healthz">/healthz</a>, metrics at <a href="/metrics">/metrics</a>.</p></body></html>`;

@@ -11,7 +11,7 @@ import { listEvents } from './commands/list-events.ts';
 import { queryAsyncJobResult } from './commands/query-async-job-result.ts';
 import { resetConfiguration } from './commands/reset-configuration.ts';
 import { updateConfiguration } from './commands/update-configuration.ts';
-import { uiPageSize } from './settings.ts';
+import { metaSettings } from './settings.ts';
 
 /** `commands` are all that the server offers; asked for at each call, because the server is put together from its areas. */
 export const metaArea = (commands: () => readonly AnyCommand[]): Area => ({
@@ -31,5 +31,5 @@ export const metaArea = (commands: () => readonly AnyCommand[]): Area => ({
   ),
   sagas: [],
   reconcilers: [],
-  settings: [uiPageSize],
+  settings: metaSettings,
 });

@@ -1,3 +1,4 @@
+import { enforcePostAndTimestamps } from '../core/auth/signature.ts';
 import { setting } from '../core/settings.ts';
 
 export const uiPageSize = setting.integer('default.ui.page.size', 20, {
@@ -5,3 +6,5 @@ export const uiPageSize = setting.integer('default.ui.page.size', 20, {
   max: 500,
   about: 'Rows on a page of the web interface.',
 });
+
+export const metaSettings = [uiPageSize, enforcePostAndTimestamps];

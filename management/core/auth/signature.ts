@@ -6,6 +6,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { CloudError } from '../../../protocol/errors.ts';
 import { readDate } from '../params.ts';
+import { setting } from '../settings.ts';
 
 export type NameOrder = 'raw' | 'lower';
 const escapes: Readonly<Record<string, string>> = { '!': '%21', "'": '%27', '(': '%28', ')': '%29', '~': '%7E' };
@@ -50,12 +51,43 @@ export function isSigned(params: readonly (readonly [string, string])[], signatu
   return matches;
 }
 
-/** `signatureversion=3` requires a future `expires`; with any other version it is only signed. */
-export function checkExpiry(signatureVersion: string | undefined, expires: string | undefined, now: number): void {
-  if (signatureVersion !== '3') return;
+export const enforcePostAndTimestamps = setting.boolean('enforce.post.requests.and.timestamps', false, {
+  about: 'Commands that change something are taken by POST only, and signed requests only with an end within 15 minutes.',
+});
+const EXPIRES_MS_MAX = 15 * 60_000;
+
+/** `signatureversion=3` requires a future `expires`; with any other version, which may be forbidden, it is only signed. */
+export function checkExpiry(
+  signatureVersion: string | undefined,
+  expires: string | undefined,
+  now: number,
+  { enforced = false }: { enforced?: boolean } = {},
+): void {
+  if (signatureVersion !== '3') {
+    if (enforced) throw new CloudError('BadRequest', 'Signed requests need signatureversion=3 and expires here');
+    return;
+  }
   const at = expires === undefined ? null : readDate(expires);
   if (!at || at.getTime() < now) throw notVerified();
+  if (enforced && at.getTime() > now + EXPIRES_MS_MAX)
+    throw new CloudError('BadRequest', 'A signed request may be good for 15 minutes at most');
 }
+
+/** Commands that only read, though their names do not begin like it. */
+const READS = new Set(
+  [
+    'isAccountAllowedToCreateOfferingsWithTags',
+    'readyForShutdown',
+    'cloudianIsEnabled',
+    'quotaBalance',
+    'quotaSummary',
+    'quotaTariffList',
+    'quotaIsEnabled',
+    'quotaStatement',
+    'verifyOAuthCodeAndGetUser',
+  ].map((name) => name.toLowerCase()),
+);
+export const onlyReads = (command: string): boolean => /^(get|list|query|find)\w+$/i.test(command) || READS.has(command.toLowerCase());
 
 /** One text for every failure, so that nobody learns which part was wrong. */
 export const notVerified = (): CloudError =>
