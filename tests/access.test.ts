@@ -104,7 +104,7 @@ const named: Record<string, Thing> = {
 };
 /** What `id` and `ids` name: by the last word of the command that fits. */
 const byCommand: readonly [RegExp, Thing][] = [
-  [/UserKeys$|ListUsers$/i, 'user'],
+  [/UserKeys$|ListUsers$|UpdateUser$/i, 'user'],
   [/Accounts$/, 'account'],
   [/Domains$/, 'domain'],
   [/Roles$/, 'role'],

@@ -17,6 +17,7 @@ test('accounts, users, keys and logins through the API', { timeout: 120_000 }, a
     await t.test('login and logout', () => logins(api));
     await t.test('nobody reads or changes a principal with rights he lacks', () => rights(api));
     await t.test('names and types of accounts', () => names(api));
+    await t.test('a user is changed by himself, with his password, and by his administrators', () => changes(api));
     await t.test('whoever is disabled, locked or removed is nobody', () => nobodies(api));
     await t.test('an account shows what it has', () => holdings(api));
   });
@@ -170,6 +171,46 @@ async function names({ admin }: Api) {
   const listed = (await admin('listAccounts', { listall: 'true', pagesize: '1', page: '2' })).body;
   assert.equal(listed.account.length, 1);
   assert.ok(listed.count > 3);
+}
+
+async function changes({ account, admin, post, services }: Api) {
+  const { call, userId: id } = await account('changing', { accounttype: '0' });
+  const other = await account('steady', { accounttype: '0' });
+  const login = async (username: string, password: string) => (await post({ command: 'login', username, password })).status;
+  const before = await services.db.read.findOneByOrFail(users, { id: id as never });
+
+  const shown = (await call('updateUser', { id, firstname: 'New', lastname: 'Name', email: 'new@example.org', timezone: 'Europe/Berlin' }))
+    .body;
+  const { firstname, lastname, email, timezone, username } = shown.user;
+  assert.deepEqual([firstname, lastname, email, timezone, username], ['New', 'Name', 'new@example.org', 'Europe/Berlin', 'changing']);
+  assert.equal((await call('updateUser', { id })).body.user.firstname, 'New', 'what is not given stays');
+  assert.equal((await call('updateUser', { id, timezone: 'Mars/Olympus' })).status, 431);
+  assert.equal((await call('updateUser', { id, username: ' blank' })).status, 431);
+  assert.match((await call('updateUser', { id, username: 'STEADY' })).body.errortext, /already exists/);
+  assert.equal((await call('updateUser', { id: other.userId, firstname: 'Not mine' })).status, 431);
+
+  assert.match((await call('updateUser', { id, password: 'the next' })).body.errortext, /current password must be provided/);
+  const wrong = { id, password: 'the next', currentpassword: 'wrong', firstname: 'Stays' };
+  assert.match((await call('updateUser', wrong)).body.errortext, /Current password is incorrect/);
+  assert.equal((await call('listUsers', { id })).body.user[0].firstname, 'New', 'nothing of a refused change is done');
+  assert.equal(await login('changing', 'password of changing'), 200);
+  assert.equal((await call('updateUser', { id, password: 'the next', currentpassword: 'password of changing' })).status, 200);
+  assert.deepEqual([await login('changing', 'password of changing'), await login('changing', 'the next')], [531, 200]);
+
+  // Sessions that the old password opened end when an administrator gives another one; he need not know the old one.
+  const open = () => services.db.rows('SELECT id FROM session WHERE user_id = ?', [id]);
+  assert.ok((await open()).length > 0);
+  assert.equal((await admin('updateUser', { id, password: 'given', username: 'changed' })).body.user.username, 'changed');
+  assert.equal((await open()).length, 0);
+  assert.deepEqual(
+    [await login('changing', 'given'), await login('changed', 'the next'), await login('changed', 'given')],
+    [531, 531, 200],
+  );
+  const after = await services.db.read.findOneByOrFail(users, { id: id as never });
+  assert.match(after.passwordHash, /^scrypt\$/);
+  assert.notEqual(after.passwordHash, before.passwordHash);
+  const events = (await admin('listEvents', { type: 'USER.UPDATE', listall: 'true' })).body.event;
+  assert.ok(!JSON.stringify(events).includes('the next'));
 }
 
 async function nobodies({ account, services, as }: Api) {

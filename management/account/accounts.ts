@@ -72,14 +72,21 @@ export interface NewUser {
   readonly timezone: string | null;
 }
 /** A user's name is one of a kind in its domain, because a login names the domain and not the account. */
-export async function insertUser(tx: Tx, { account, name, ...rest }: NewUser): Promise<UserRow> {
-  await lockDomain(tx, account.domainId);
+async function mustBeFreeInDomain(tx: Tx, domainId: Id<'domain'>, name: string): Promise<void> {
+  await lockDomain(tx, domainId);
   if (blank(name)) throw new CloudError('InvalidParameter', 'the username is empty, or begins or ends with a space');
   const [taken] = await tx.query(
     'SELECT u.id FROM `user` u JOIN account a ON a.id = u.account_id WHERE u.name = ? AND a.domain_id = ? AND u.removed_at IS NULL AND a.removed_at IS NULL LIMIT 1',
-    [name, account.domainId],
+    [name, domainId],
   );
   if (taken) throw new CloudError('InvalidParameter', `The user ${name} already exists in the domain`);
+}
+export async function mustBeFreeUserName(tx: Tx, accountId: Id<'account'>, name: string): Promise<void> {
+  const { domainId } = await tx.findOneByOrFail(accounts, { id: accountId });
+  await mustBeFreeInDomain(tx, domainId, name);
+}
+export async function insertUser(tx: Tx, { account, name, ...rest }: NewUser): Promise<UserRow> {
+  await mustBeFreeInDomain(tx, account.domainId, name);
   const row: UserRow = {
     id: newId('user'),
     accountId: account.id,

@@ -12,6 +12,7 @@ import { listUsers } from './commands/list-users.ts';
 import { login } from './commands/login.ts';
 import { logout } from './commands/logout.ts';
 import { registerUserKeys } from './commands/register-user-keys.ts';
+import { updateUser } from './commands/update-user.ts';
 import { accountTables } from './entities.ts';
 import { seedAccounts } from './seed.ts';
 
@@ -28,6 +29,7 @@ export const accountArea: Area = {
     createAccount,
     listAccounts,
     createUser,
+    updateUser,
     listUsers,
     getUser,
     registerUserKeys,
