@@ -146,10 +146,14 @@ async function furnish(cloud: Awaited<ReturnType<typeof startCloud>>) {
 
 const sql = async ({ services }: World, statement: string, ...values: unknown[]) => void (await services.db.rows(statement, values));
 
+/** Only what has been found idle is shut down. */
+const idleSince = (at: World, networkId: Id<'network'>) => sql(at, 'UPDATE network SET idle_since = NOW(3) WHERE id = ?', networkId);
+
 /** Garbage collection of a network that was made and is not used. */
 async function shutdown(at: World, networkId: Id<'network'>): Promise<void> {
   const [network] = await at.services.db.rows<{ state: string }>('SELECT state FROM network WHERE id = ?', [networkId]);
   if (network?.state !== 'Implemented') return;
+  await idleSince(at, networkId);
   const job = await newJob(at, shutdownNetworkSaga, { networkId });
   await execute(shutdownNetworkSaga, { services: at.services, job, pollMs: 1 });
 }
@@ -259,7 +263,16 @@ const cases: Record<string, () => readonly Case[]> = {
     { begin: async () => ({ networkId: ids.used, cleanup: false }), onFailure: undone },
     { title: 'with a new router', begin: async () => ({ networkId: ids.used, cleanup: true }), onFailure: repeatable },
   ],
-  'network.shutdown': () => [{ begin: async () => ({ networkId: ids.idle }), onFailure: repeatable }],
+  'network.shutdown': () => [
+    {
+      begin: async (at) => {
+        await idleSince(at, ids.idle);
+        return { networkId: ids.idle };
+      },
+      onFailure: repeatable,
+    },
+    { title: 'of one that is wanted again', begin: async () => ({ networkId: ids.used }), onFailure: undone },
+  ],
   'network.delete': () => [{ begin: async () => ({ networkId: ids.idle }), onFailure: repeatable }],
   'storagePool.create': () => [
     {

@@ -23,6 +23,14 @@ export async function mustFindNetwork(tx: Tx, id: Id<'network'>): Promise<Networ
 export const routersOf = (tx: Tx, networkId: Id<'network'>): Promise<SystemVmRow[]> =>
   tx.find(systemVms, { where: { networkId, kind: 'router', removedAt: IsNull() }, order: { id: 'ASC' } });
 
+/** SQL: a guest that runs, or is about to, is in the network `n`. */
+export const USED = `EXISTS (SELECT 1 FROM nic c JOIN machine m ON m.id = c.machine_id
+  WHERE c.network_id = n.id AND c.removed_at IS NULL AND m.kind = 'guest' AND m.state IN ('Starting', 'Running', 'Stopping', 'Migrating'))`;
+async function isUsed(tx: Tx, networkId: Id<'network'>): Promise<boolean> {
+  const rows: unknown[] = await tx.query(`SELECT n.id FROM network n WHERE n.id = ? AND ${USED}`, [networkId]);
+  return rows.length > 0;
+}
+
 /** Does any service of this network need a router? */
 export async function needsRouter(tx: Tx, { networkOfferingId }: NetworkRow): Promise<boolean> {
   const { services } = await tx.findOneByOrFail(networkOfferings, { id: networkOfferingId });
@@ -39,7 +47,11 @@ async function implement(run: Run, networkId: Id<'network'>): Promise<void> {
     'claim network',
     async (tx) => {
       const network = await mustFindNetwork(tx, networkId);
-      if (network.state === 'Implemented' || network.state === 'Setup') return { mine: false, routerId: null };
+      if (network.state === 'Implemented' || network.state === 'Setup') {
+        // Whoever is about to use it is not seen in it yet; without this it could be taken for idle until then.
+        await tx.update(networks, { id: networkId }, { idleSince: null });
+        return { mine: false, routerId: null };
+      }
       if (network.state === 'Destroy') throw new CloudError('WrongState', `the network ${network.name} is being deleted`);
       if (network.state !== 'Allocated') return undefined;
       const vni = await takeVni(tx, network);
@@ -88,14 +100,19 @@ export async function applyNetwork(run: Run, networkId: Id<'network'>): Promise<
   });
 }
 
-/** Takes an implemented network back to Allocated: its router goes, its addresses stay its own. */
-export async function shutdownNetwork(run: Run, networkId: Id<'network'>): Promise<void> {
+/**
+ * Takes an implemented network back to Allocated: its router goes, its addresses stay its own. With `onlyIdle` one that is wanted again
+ * by now stays as it is.
+ */
+export async function shutdownNetwork(run: Run, networkId: Id<'network'>, { onlyIdle }: { onlyIdle: boolean }): Promise<void> {
   const routerIds = await run.step('shutting down', async (tx) => {
     const network = await mustFindNetwork(tx, networkId);
-    if (network.state === 'Allocated') return [];
+    if (network.state === 'Allocated') return null;
+    if (onlyIdle && network.state === 'Implemented' && (network.idleSince === null || (await isUsed(tx, networkId)))) return null;
     if (network.state !== 'Shutdown') await move(tx, networks, networkStates, network, 'shutdown');
     return (await routersOf(tx, networkId)).map(({ id }) => id);
   });
+  if (routerIds === null) return;
   for (const id of routerIds) await run.part(`router ${id}`, (part) => destroySystemVm(part, id));
   await run.step('shut down', async (tx, { wake }) => {
     const network = await mustFindNetwork(tx, networkId);

@@ -14,7 +14,7 @@ export const deleteNetworkSaga = saga({
       await mustBeUnused(tx, await mustFindNetwork(tx, networkId));
       return null;
     });
-    await shutdownNetwork(run, networkId);
+    await shutdownNetwork(run, networkId, { onlyIdle: false });
     await run.step('deleted', async (tx) => {
       const network = await mustFindNetwork(tx, networkId);
       await mustBeUnused(tx, network);

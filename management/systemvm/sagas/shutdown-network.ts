@@ -8,7 +8,7 @@ export const shutdownNetworkSaga = saga({
   version: 1,
   input: s.object({ networkId: s.id('network') }),
   run: async (run, { networkId }) => {
-    await shutdownNetwork(run, networkId);
+    await shutdownNetwork(run, networkId, { onlyIdle: true });
     return null;
   },
 });
