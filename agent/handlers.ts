@@ -3,7 +3,16 @@ import { CloudError } from '../protocol/errors.ts';
 import type { Log } from '../protocol/log.ts';
 import { type Handler, on } from '../protocol/message.ts';
 import { ApplyHostNetworks, ConfigureHost, DescribeHost, EnsureBootFiles } from '../protocol/messages/host.ts';
-import { ChangeIso, ListMachines, ReadSerialLog, RebootMachine, StartMachine, StopMachine } from '../protocol/messages/machine.ts';
+import {
+  ChangeIso,
+  ForgetMachines,
+  ListMachines,
+  ListRemains,
+  ReadSerialLog,
+  RebootMachine,
+  StartMachine,
+  StopMachine,
+} from '../protocol/messages/machine.ts';
 import {
   AttachPool,
   CreateVolume,
@@ -34,6 +43,11 @@ export const hostHandlers = (host: Host): readonly Handler[] => [
   on(ListMachines, async () => ({ machines: [...(await host.machines.list())] })),
   on(ChangeIso, async ({ id, iso }) => {
     await host.machines.changeIso(id, iso);
+    return {};
+  }),
+  on(ListRemains, async () => ({ ids: [...(await host.machines.remains())] })),
+  on(ForgetMachines, async ({ ids }) => {
+    await host.machines.forget(ids);
     return {};
   }),
   on(ReadSerialLog, async ({ id }) => ({ text: await host.machines.serialLog(id) })),

@@ -22,6 +22,9 @@ export interface Hypervisor {
   list(): Promise<readonly ListedMachine[]>;
   changeIso(id: Id<'machine'>, iso: Iso | null): Promise<void>;
   serialLog(id: Id<'machine'>): Promise<string>;
+  /** Machines that do not run and have left something. */
+  remains(): Promise<readonly Id<'machine'>[]>;
+  forget(ids: readonly Id<'machine'>[]): Promise<void>;
 }
 
 export interface Usage {

@@ -3,6 +3,7 @@ import { type Area, asTables } from '../core/area.ts';
 import { machineTables } from './entities.ts';
 import { owedAsksReconciler } from './owed.ts';
 import { heed, look, powerReconciler } from './power.ts';
+import { remainsReconciler } from './remains.ts';
 
 export { type MachineRow, machines, type ReservationRow, reservations } from './entities.ts';
 export { release } from './placement.ts';
@@ -13,7 +14,7 @@ export const machineArea: Area = {
   tables: asTables(...machineTables),
   commands: [],
   sagas: [],
-  reconcilers: [powerReconciler, owedAsksReconciler],
+  reconcilers: [powerReconciler, owedAsksReconciler, remainsReconciler],
   settings: [],
   agentHooks: {
     // Before it is Up: whoever sees a host Up may take what is said of its machines for true.

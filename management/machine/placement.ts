@@ -60,12 +60,15 @@ export interface PlaceRequest {
   readonly hostId: Id<'host'> | null;
 }
 
-/** Picks a host and reserves it for the machine, in the caller's transaction. An older reservation is given back first. */
+/**
+ * Picks a host and reserves it for the machine, in the caller's transaction. An older reservation is given back first. Null when there is
+ * no other than those to avoid.
+ */
 export async function reserve(
   tx: Tx,
   { settings }: Pick<Services, 'settings'>,
   { machine, avoid, hostId }: PlaceRequest,
-): Promise<Id<'host'>> {
+): Promise<Id<'host'> | null> {
   await release(tx, machine.id);
   const rows: HostCapacity[] = await tx.query(
     `SELECT h.id, h.name, h.cluster_id, h.cpu_count, h.cpu_mhz, h.memory_mib, h.cpu_mhz_reserved, h.memory_mib_reserved, h.tags
@@ -74,7 +77,7 @@ export async function reserve(
         AND c.allocation_state = 'Enabled' AND p.allocation_state = 'Enabled' AND (? IS NULL OR h.id = ?)`,
     [machine.zoneId, machine.hypervisor, hostId, hostId],
   );
-  const candidates = rows.map((row) => candidate(row, settings)).filter(({ id }) => !avoid.includes(id));
+  const candidates = rows.map((row) => candidate(row, settings));
   const wanted: Wanted = { ...machine, hostTags: (machine.hostTags ?? '').split(',').filter((tag) => tag !== '') };
   const beyondReach = await hostsBeyondReach(tx, machine.id);
   const judged = candidates.map((host) => ({
@@ -82,12 +85,13 @@ export async function reserve(
     why: beyondReach.has(host.id) ? "does not reach the storage of the machine's volumes" : refusal(host, wanted),
   }));
   for (const host of order(
-    judged.filter(({ why }) => why === null).map(({ host }) => host),
+    judged.filter(({ host, why }) => why === null && !avoid.includes(host.id)).map(({ host }) => host),
     Math.random,
   )) {
     if (await promise(tx, machine, host)) return host.id;
   }
-  throw noHost(judged, rows.length, avoid.length);
+  if (avoid.length > 0) return null;
+  throw noHost(judged);
 }
 
 /** Takes the room, if it is still there: a guarded UPDATE and the reservation row. */
@@ -169,12 +173,28 @@ function candidate(row: HostCapacity, settings: Services['settings']): Candidate
   };
 }
 
-function noHost(judged: readonly { host: Candidate; why: string | null }[], known: number, avoided: number): CloudError {
-  if (known === 0) return new CloudError('InsufficientCapacity', 'no host of this zone is up and enabled for this kind of machine');
-  const reasons = judged
-    .filter(({ why }) => why !== null)
-    .slice(0, 5)
-    .map(({ host, why }) => `${host.name} ${why}`);
-  const tried = avoided > 0 ? `; ${avoided} host(s) were tried and failed` : '';
-  return new CloudError('InsufficientCapacity', `no host has room for this machine: ${reasons.join('; ') || 'none is left'}${tried}`);
+/** What is short, without names of hosts: a tenant reads it too. */
+function noHost(judged: readonly Judged[]): CloudError {
+  if (judged.length === 0) return new CloudError('InsufficientCapacity', 'no host of this zone is up and enabled for this kind of machine');
+  const reasons = new Map<string, number>();
+  // The host that comes nearest speaks for the others: of those that are short of the same thing, the one with the most of it.
+  const byRoom = [...judged].sort((a, b) => b.host.memoryMibFree - a.host.memoryMibFree);
+  const seen = new Map<string, string>();
+  for (const { why } of byRoom) {
+    const reason = why ?? 'was taken by another machine meanwhile';
+    const about = reason.replace(/^has -?\d+/, 'has …');
+    if (!seen.has(about)) seen.set(about, reason);
+    reasons.set(about, (reasons.get(about) ?? 0) + 1);
+  }
+  const told = [...reasons].map(([about, count]) => {
+    const reason = seen.get(about) ?? about;
+    return count === 1 ? `a host ${reason}` : `${count} hosts cannot take it, the best of which ${reason}`;
+  });
+  return new CloudError('InsufficientCapacity', `no host has room for this machine: ${told.slice(0, 5).join('; ')}`, {
+    hosts: judged.map(({ host, why }) => `${host.name} ${why}`),
+  });
+}
+interface Judged {
+  readonly host: Candidate;
+  readonly why: string | null;
 }

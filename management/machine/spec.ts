@@ -21,7 +21,12 @@ export async function machineSpec(services: Services, machineId: Id<'machine'>, 
   const disks = (await volumesOf(db.read, machineId)).flatMap(({ id, poolId, device, state }) =>
     poolId && state === 'Ready' ? [{ volumeId: id, poolId, device: device ?? 0, bus: 'virtio' as const }] : [],
   );
-  const isoCopy = machine.isoId ? await db.read.findOneBy(imageCopies, { templateId: machine.isoId, state: 'Ready' }) : null;
+  // The one on the pool of its own disks: a copy on another pool may be out of the host's reach.
+  const isoPoolId = disks[0]?.poolId;
+  const isoCopy =
+    machine.isoId && isoPoolId
+      ? await db.read.findOneBy(imageCopies, { templateId: machine.isoId, poolId: isoPoolId, state: 'Ready' })
+      : null;
   return {
     id: machine.id,
     name: machine.instanceName,

@@ -1,14 +1,17 @@
 /** Starting, stopping, rebooting and removing a machine, as parts of sagas. Nothing here knows whose machine it is. */
 import { randomInt } from 'node:crypto';
+import { In } from 'typeorm';
 import { CloudError } from '../../protocol/errors.ts';
 import { call } from '../../protocol/message.ts';
 import { ApplyHostNetworks } from '../../protocol/messages/host.ts';
 import { type MachineSpec, RebootMachine, StartMachine, StopMachine } from '../../protocol/messages/machine.ts';
 import { type Id, Secret } from '../../protocol/schema.ts';
-import { machineStates } from '../../protocol/states/machine.ts';
+import { type MachineState, machineStates } from '../../protocol/states/machine.ts';
 import { lock, move, type Tx } from '../core/db.ts';
+import { raiseAlert, resolveAlert } from '../core/events.ts';
 import type { AgentAddress, Run } from '../core/saga.ts';
 import type { Services } from '../core/services.ts';
+import { hosts } from '../infra/index.ts';
 import { hostNetworks, releaseNics } from '../network/index.ts';
 import { ensureVolume, expungeVolumes, volumesOf } from '../storage/index.ts';
 import { type MachineRow, machines } from './entities.ts';
@@ -46,13 +49,15 @@ export async function startMachine(run: Run, { machineId, hostId, boot, before, 
       if (machine?.state === 'Starting') await move(tx, machines, machineStates, machine, 'fail', { hostId: null, vncPassword: null });
     },
   );
-  const avoid: Id<'host'>[] = [];
+  const failed: Failed[] = [];
   for (;;) {
+    const avoid = failed.map(({ host }) => host);
     const host = await run.step(
       `place ${avoid.length}`,
       async (tx, services) => {
         const machine = await mustFind(tx, machineId);
         const chosen = await reserve(tx, services, { machine, avoid, hostId });
+        if (chosen === null) return null;
         await tx.update(machines, { id: machineId }, { hostId: chosen });
         services.wake('hostNetworks');
         return chosen;
@@ -62,6 +67,7 @@ export async function startMachine(run: Run, { machineId, hostId, boot, before, 
         await tx.update(machines, { id: machineId }, { hostId: null });
       },
     );
+    if (host === null) throw await giveUp(run, machineId, failed);
     try {
       return await run.part(`boot ${avoid.length}`, async (part) => {
         for (const volumeId of volumeIds) await ensureVolume(part, volumeId, host);
@@ -80,20 +86,54 @@ export async function startMachine(run: Run, { machineId, hostId, boot, before, 
           const running = machine.state === 'Starting' ? await move(tx, machines, machineStates, machine, 'succeed') : machine;
           if (running.state !== 'Running') throw new CloudError('Unreachable', 'the machine ended right after its start');
           await tx.update(machines, { id: machineId }, { vncPort, power: 'On', powerAt: new Date(), lastHostId: host });
+          await resolveAlert(tx, 'userVm', machineId);
           await settle?.(tx);
           return null;
         });
         return host;
       });
     } catch (error) {
-      avoid.push(host);
-      if (!isHostsFault(error) || avoid.length === ATTEMPTS_MAX || hostId !== null) throw error;
+      if (!isHostsFault(error) || hostId !== null) throw error;
+      failed.push({ host, code: error.code, message: error.message });
+      if (failed.length === ATTEMPTS_MAX) throw await giveUp(run, machineId, failed);
     }
   }
 }
 
+interface Failed {
+  readonly host: Id<'host'>;
+  readonly code: CloudError['code'];
+  readonly message: string;
+}
+
+/**
+ * There was room, and hosts failed all the same: that is no lack of capacity, and more of it would not help. Whoever asked learns what
+ * went wrong; which hosts it was is for the operator alone.
+ */
+async function giveUp(run: Run, machineId: Id<'machine'>, failed: readonly Failed[]): Promise<CloudError> {
+  const last = failed.at(-1);
+  const isSame = failed.every(({ code }) => code === last?.code);
+  await run.step('give up', async (tx) => {
+    const machine = await mustFind(tx, machineId);
+    // Who keeps the system VMs tells of them.
+    if (machine.kind !== 'guest') return null;
+    const known = await tx.findBy(hosts, { id: In(failed.map(({ host }) => host)) });
+    const reasons = failed.map(({ host, message }) => `${known.find(({ id }) => id === host)?.name ?? host}: ${message}`);
+    await raiseAlert(tx, 'userVm', `${machine.instanceName} could not be started, though there was room: ${reasons.join('; ')}`, {
+      zoneId: machine.zoneId,
+      resourceId: machineId,
+    });
+    return null;
+  });
+  const tried = failed.length === 1 ? '1 host' : `${failed.length} hosts`;
+  return new CloudError(
+    isSame && last?.code === 'InsufficientStorage' ? 'InsufficientStorage' : 'Internal',
+    `the virtual machine could not be started; ${tried} with room for it failed, the last with: ${last?.message ?? ''}`,
+  );
+}
+
 /** Another host may do better: this one is away, or short of something. */
-const isHostsFault = (error: unknown) =>
+const isHostsFault = (error: unknown): error is CloudError =>
   error instanceof CloudError && ['Unreachable', 'ResourceUnavailable', 'InsufficientStorage', 'Timeout', 'Internal'].includes(error.code);
 
 /** Stops a running machine: by its power button, or `force`d by pulling the plug. A stopped one stays so. */
@@ -147,16 +187,22 @@ export async function rebootMachine(run: Run, { machineId, force }: { machineId:
   await run.ask('reboot', onHost(host), call(RebootMachine, { id: machineId, force }));
 }
 
+export interface ExpungeRequest {
+  readonly machineId: Id<'machine'>;
+  /** The states in which it may go for good. Looked at again here, as its owner may have recovered it since the job was asked for. */
+  readonly from: readonly MachineState[];
+  readonly settle: (tx: Tx, services: Services) => Promise<unknown>;
+}
+
 /**
  * Removes a machine that does not run, with its volumes, NICs and addresses; `settle` takes what else there is of it, in the transaction
  * after which nobody finds it any more.
  */
-export async function expungeMachine(
-  run: Run,
-  { machineId, settle }: { machineId: Id<'machine'>; settle: (tx: Tx, services: Services) => Promise<unknown> },
-): Promise<void> {
+export async function expungeMachine(run: Run, { machineId, from, settle }: ExpungeRequest): Promise<void> {
   const volumeIds = await run.step('expunging', async (tx) => {
     const machine = await mustFind(tx, machineId);
+    if (!from.includes(machine.state))
+      throw new CloudError('WrongState', `a virtual machine that is ${machine.state} cannot be expunged`, { id: machineId });
     if (machine.state !== 'Expunging') await move(tx, machines, machineStates, machine, 'expunge');
     return (await volumesOf(tx, machineId)).map(({ id }) => id);
   });
@@ -165,6 +211,7 @@ export async function expungeMachine(
     const machine = await mustFind(tx, machineId);
     await release(tx, machineId);
     await releaseNics(tx, machineId);
+    await resolveAlert(tx, 'userVm', machineId);
     await tx.update(
       machines,
       { id: machineId },
@@ -172,6 +219,7 @@ export async function expungeMachine(
     );
     await settle(tx, services);
     services.wake('hostNetworks');
+    services.wake('machineGone');
     return null;
   });
 }

@@ -126,6 +126,7 @@ export async function destroySystemVm(run: Run, id: Id<'machine'>): Promise<void
   if (state === 'Running' || state === 'Stopping') await stopMachine(run, { machineId: id, force: true });
   await expungeMachine(run, {
     machineId: id,
+    from: ['Stopped', 'Error', 'Destroyed', 'Expunging'],
     settle: async (tx, { wake }) => {
       await tx.update(systemVms, { id }, { removedAt: new Date() });
       wake('systemVm');

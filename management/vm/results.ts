@@ -1,5 +1,6 @@
 /** What jobs on guests show when they end, and how a guest is forgotten. */
 import type { Id, Secret } from '../../protocol/schema.ts';
+import type { MachineState } from '../../protocol/states/machine.ts';
 import type { Tx } from '../core/db.ts';
 import { accounts } from '../core/owners.ts';
 import type { StepContext } from '../core/saga.ts';
@@ -17,6 +18,9 @@ export async function vmResult({ db, job, secrets }: StepContext, id: Id<'machin
   const shown = show(vmView.fields, row, { admin: starter?.type === 'admin' });
   return { [vmView.key]: password ? { ...shown, password: sealedResult(secrets, password) } : shown };
 }
+/** A guest that its owner still counts as there is never expunged. */
+export const goneForGood: readonly MachineState[] = ['Destroyed', 'Error', 'Expunging'];
+
 /** The last of a guest's rows: it is gone for its owner. */
 export async function forgetGuest(tx: Tx, id: Id<'machine'>): Promise<null> {
   await tx.update(vms, { id }, { removedAt: new Date() });

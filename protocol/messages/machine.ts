@@ -97,6 +97,20 @@ export const ChangeIso = message({
   answer: s.object({}),
   patience: 'normal',
 });
+/** Machines that do not run here and of which the host still keeps something, such as what they said on their serial consoles. */
+export const ListRemains = message({
+  name: 'machine.listRemains',
+  ask: s.object({}),
+  answer: s.object({ ids: s.list(s.id('machine'), { max: 100_000 }) }),
+  patience: 'fast',
+});
+/** Removes what the host keeps of machines that are gone for good. One that runs is left alone. */
+export const ForgetMachines = message({
+  name: 'machine.forget',
+  ask: s.object({ ids: s.list(s.id('machine'), { max: 1000 }) }),
+  answer: s.object({}),
+  patience: 'normal',
+});
 /** The tail of the machine's serial console log, at most 64 KiB. */
 export const ReadSerialLog = message({
   name: 'machine.serialLog',

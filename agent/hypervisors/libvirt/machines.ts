@@ -167,6 +167,17 @@ export function libvirtMachines(options: LibvirtMachinesOptions): LibvirtMachine
         await virsh.updateDevice('change the ISO', id, renderXml(cdromXml(path)));
       }),
     serialLog: (id) => serialLogs.tail(id),
+    remains: async () => {
+      const running = await virsh.running();
+      return (await serialLogs.machines()).filter((id) => !running.has(id));
+    },
+    forget: async (ids) => {
+      for (const id of ids) {
+        await inTurn.take(id, async () => {
+          if (!(await isRunning(id))) await serialLogs.remove(id);
+        });
+      }
+    },
     records,
     refresh,
   };

@@ -9,6 +9,9 @@ export interface SerialLogs {
   /** Before a start: an empty file, with the last run's kept beside it. */
   begin(id: Id<'machine'>): Promise<void>;
   tail(id: Id<'machine'>): Promise<string>;
+  /** Machines of which there is a file. */
+  machines(): Promise<Id<'machine'>[]>;
+  remove(id: Id<'machine'>): Promise<void>;
   /** Bounds the files of running machines and removes those of machines long gone. */
   sweep(running: { has(id: string): boolean }, now?: number): Promise<void>;
 }
@@ -17,6 +20,8 @@ export interface SerialLogs {
 const BYTES_MAX = 4 * 1024 * 1024;
 const TAIL_BYTES = 65_536;
 const KEEP_MILLISECONDS = 7 * 24 * 3600 * 1000;
+
+const NAME = /^(.+)\.log(?:\.\d)?$/;
 
 export function serialLogs(directory: string): SerialLogs {
   const path = (id: Id<'machine'>): string => join(directory, `${id}.log`);
@@ -34,9 +39,17 @@ export function serialLogs(directory: string): SerialLogs {
       const before = now.length < TAIL_BYTES ? await endOf(earlier(id), TAIL_BYTES - now.length) : Buffer.alloc(0);
       return Buffer.concat([before, now]).toString('utf8');
     },
+    machines: async () => {
+      const ids = (await readdir(directory).catch(() => [])).map((name) => NAME.exec(name)?.[1]).filter(isMachineId);
+      return [...new Set(ids)];
+    },
+    remove: async (id) => {
+      for (const name of await readdir(directory).catch(() => []))
+        if (NAME.exec(name)?.[1] === id) await rm(join(directory, name), { force: true });
+    },
     sweep: async (running, now = Date.now()) => {
       for (const name of await readdir(directory).catch(() => [])) {
-        const [, id] = /^(.+)\.log(?:\.\d)?$/.exec(name) ?? [];
+        const [, id] = NAME.exec(name) ?? [];
         if (!isMachineId(id)) continue;
         if (!running.has(id)) {
           const found = await stat(join(directory, name)).catch(() => null);

@@ -53,6 +53,8 @@ export interface SimulatedHost extends Host {
   /** The guest shut itself down, or its process died. */
   powerOff(id: Id<'machine'>): void;
   specOf(id: Id<'machine'>): MachineSpec | null;
+  /** What is in the drive of a machine that runs here. */
+  isoOf(id: Id<'machine'>): Iso | null;
   networks(): HostNetworks | null;
   configuration(): HostConfiguration | null;
 }
@@ -62,6 +64,8 @@ export function simulatedHost(options: SimulatedHostOptions): SimulatedHost {
   const machines = new Map<Id<'machine'>, { spec: MachineSpec; vncPort: number; iso: Iso | null }>();
   const pools = new Map<Id<'storagePool'>, PoolSpec>();
   const bootFiles = new Set<string>();
+  /** What machines have said here stays when they stop. */
+  const spoken = new Set<Id<'machine'>>();
   let networks: HostNetworks | null = null;
   let configuration: HostConfiguration | null = null;
   let changed: () => void = () => {};
@@ -116,6 +120,7 @@ export function simulatedHost(options: SimulatedHostOptions): SimulatedHost {
         check(spec);
         const vncPort = freeVncPort();
         machines.set(spec.id, { spec, vncPort, iso: spec.iso });
+        spoken.add(spec.id);
         options.onPower?.(spec, 'On');
         return { power: 'On', vncPort };
       },
@@ -137,6 +142,10 @@ export function simulatedHost(options: SimulatedHostOptions): SimulatedHost {
         const running = machines.get(machineId);
         if (iso && !store(iso.poolId).images.has(iso.imageId)) throw new CloudError('NotFound', 'the pool does not have this ISO');
         if (running) running.iso = iso;
+      },
+      remains: async () => [...spoken].filter((machineId) => !machines.has(machineId)),
+      forget: async (ids) => {
+        for (const machineId of ids) if (!machines.has(machineId)) spoken.delete(machineId);
       },
       serialLog: async (machineId) => {
         const running = machines.get(machineId);
@@ -250,6 +259,7 @@ export function simulatedHost(options: SimulatedHostOptions): SimulatedHost {
       changed();
     },
     specOf: (machineId) => machines.get(machineId)?.spec ?? null,
+    isoOf: (machineId) => machines.get(machineId)?.iso ?? null,
     networks: () => networks,
     configuration: () => configuration,
   };

@@ -4,7 +4,7 @@ import { move } from '../../core/db.ts';
 import { saga } from '../../core/saga.ts';
 import { expungeMachine, machines, mustFind, stopMachine } from '../../machine/index.ts';
 import { vms } from '../entities.ts';
-import { forgetGuest, vmResult } from '../results.ts';
+import { forgetGuest, goneForGood, vmResult } from '../results.ts';
 
 /** Marks a guest for removal; it can be recovered until it is expunged, which `expunge` does at once. */
 export const destroyVmSaga = saga({
@@ -24,7 +24,7 @@ export const destroyVmSaga = saga({
     }
     // A guest that never started well is of no use to anybody: it goes at once.
     if (expunge || state === 'Error' || state === 'Expunging') {
-      await expungeMachine(run, { machineId: id, settle: (tx) => forgetGuest(tx, id) });
+      await expungeMachine(run, { machineId: id, from: goneForGood, settle: (tx) => forgetGuest(tx, id) });
     }
     return { id };
   },
