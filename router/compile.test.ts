@@ -74,6 +74,10 @@ dhcp-option=option:router,10.1.1.1
 dhcp-option=option:dns-server,10.1.1.1
 dhcp-option=option:mtu,1450
 dhcp-option=option:domain-search,cs1.cloud.internal
+dhcp-option=tag:aside,option:router
+dhcp-option=tag:aside,option:dns-server
+dhcp-option=tag:aside,option:domain-name
+dhcp-option=tag:aside,option:domain-search
 local=/cs1.cloud.internal/
 server=203.0.113.53
 domain-needed
@@ -141,6 +145,16 @@ function numbers(seed: number): (below: number) => number {
 }
 
 describe('from configuration to files', () => {
+  test('a NIC that is not its machine’s default one is marked', () => {
+    const [first, ...others] = configuration.dhcp?.hosts ?? [];
+    assert.ok(configuration.dhcp && first);
+    const aside = { ...configuration, dhcp: { ...configuration.dhcp, hosts: [{ ...first, isDefault: false }, ...others] } };
+    assert.match(
+      compileRouter(aside, '/run/r').dnsmasq?.files['/run/r/dhcp-hosts'] ?? '',
+      /^02:00:00:00:00:21,set:aside,10\.1\.1\.21,ignore\.cs1\.cloud\.internal$/m,
+    );
+  });
+
   test('dnsmasq’s configuration and hosts', () => {
     const plan = compileRouter(configuration, '/run/r').dnsmasq;
     assert.equal(plan?.configuration, DNSMASQ);

@@ -95,6 +95,18 @@ describe('a router between real networks', { skip: isRoot ? false : 'needs root'
     assert.equal((await lab.guest(0).askAddress())?.['ip'], '10.1.1.20');
   });
 
+  test('VR-02: a NIC that is not the default one of its guest gets its address, and no gateway or DNS that would rival the other', async () => {
+    const aside = configuration();
+    Object.assign(aside.dhcp?.hosts[1] ?? {}, { isDefault: false });
+    await router.apply(aside);
+    const lease = await lab.guest(1).askAddress();
+    assert.deepEqual([lease?.['ip'], lease?.['mask'], lease?.['mtu']], ['10.1.1.21', '24', '1450']);
+    assert.deepEqual([lease?.['router'], lease?.['dns'], lease?.['domain']], [undefined, undefined, undefined]);
+    assert.equal((await lab.guest(0).askAddress())?.['router'], routerAddress);
+    await router.apply(configuration());
+    assert.equal((await lab.guest(1).askAddress())?.['router'], routerAddress);
+  });
+
   test('VR-03: names resolve short and in full, others through the forwarder, and never for the public side', async () => {
     const guest = lab.guest(0);
     await guest.setAddress('10.1.1.20');

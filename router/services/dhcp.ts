@@ -12,6 +12,10 @@ const nameWords = (name: string, domain: string): readonly string[] => {
   return isIPv4(fullName) ? [] : [fullName];
 };
 
+/** Tag of NICs that are not the default ones of their machines: with two gateways a guest would take either. */
+const ASIDE = 'aside';
+const ONLY_FOR_DEFAULT = ['router', 'dns-server', 'domain-name', 'domain-search'];
+
 export const dhcp: Compile = ({ dhcp: section, guest }) => {
   if (section === null) return {};
   const network = networkOf(guest.address, guest.prefix).split('/')[0] ?? '';
@@ -31,13 +35,18 @@ export const dhcp: Compile = ({ dhcp: section, guest }) => {
       ...option('dns-server', section.dnsServers.map(address)),
       ...option('mtu', [integer(section.mtu)]),
       ...option('domain-search', [hostName(section.domain)]),
+      // An option without a value is not sent at all.
+      ...ONLY_FOR_DEFAULT.map((name) => `dhcp-option=tag:${ASIDE},option:${name}`),
     ],
     dnsmasqFiles: {
       'dhcp-hosts': {
         option: 'dhcp-hostsfile',
         content: [...section.hosts]
           .sort((a, b) => byAddress(a.address, b.address) || (a.mac < b.mac ? -1 : 1))
-          .map((host) => `${[mac(host.mac), address(host.address), ...nameWords(host.hostName, section.domain)].join(',')}\n`)
+          .map(
+            (host) =>
+              `${[mac(host.mac), ...(host.isDefault === false ? [`set:${ASIDE}`] : []), address(host.address), ...nameWords(host.hostName, section.domain)].join(',')}\n`,
+          )
           .join(''),
       },
     },

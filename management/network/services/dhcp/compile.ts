@@ -10,5 +10,10 @@ export const compileDhcp = ({ network, guests }: RouterRows): Dhcp => ({
   domain: network.networkDomain,
   mtu: network.mtu,
   leaseSeconds: LEASE_SECONDS,
-  hosts: guests.map(({ mac, address, about }) => ({ mac, address, hostName: about.hostName })),
+  hosts: guests.map(({ mac, address, about, isDefault }) => ({
+    mac,
+    address,
+    hostName: about.hostName,
+    ...(isDefault ? {} : { isDefault }),
+  })),
 });
