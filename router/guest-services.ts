@@ -136,8 +136,12 @@ export function guestServices({ onPasswordSaved }: { onPasswordSaved: () => void
   return {
     apply: async (address, section) => {
       guests = new Map((section?.guests ?? []).map((guest) => [guest.address, guest]));
-      // Management has seen a password as saved once it sends none; a guest that is gone takes its entry with it.
-      for (const known of saved.keys()) if ((guests.get(known)?.password ?? null) === null) saved.delete(known);
+      // Management has seen a password as saved once it sends none; a guest that is gone takes its entry with it, and what its successor
+      // at the address has is another password, though it may have the same number.
+      for (const [known, { digest }] of saved) {
+        const password = guests.get(known)?.password ?? null;
+        if (password === null || digestOf(`${password.generation} ${password.text}`) !== digest) saved.delete(known);
+      }
       if (listening !== null && (section === null || listening.address !== address)) await stopListening();
       if (section !== null && listening === null)
         listening = {

@@ -1,3 +1,4 @@
+import type { Id } from '../../protocol/schema.ts';
 import { type Area, asSagas, asTables } from '../core/area.ts';
 import { asCommands } from '../core/command.ts';
 import { systemVmCommands } from './commands/index.ts';
@@ -11,6 +12,7 @@ import { idleNetworksReconciler } from './reconcilers/idle-networks.ts';
 import { routersReconciler } from './reconcilers/routers.ts';
 import { sshKeysReconciler } from './reconcilers/ssh-keys.ts';
 import { zonesReconciler } from './reconcilers/zones.ts';
+import { heedRouter } from './router-news.ts';
 import { deleteNetworkSaga } from './sagas/delete-network.ts';
 import { destroySystemVmSaga } from './sagas/destroy-system-vm.ts';
 import { rebootSystemVmSaga } from './sagas/reboot-system-vm.ts';
@@ -56,6 +58,13 @@ export const systemVmArea: Area = {
     beat: async ({ db }, { id }, { consoleProxy, secondaryStorage }) => {
       const load = consoleProxy?.sessions ?? secondaryStorage?.activeCommands;
       if (load !== undefined) await db.rows('UPDATE agent SET `load` = ? WHERE id = ? AND `load` <> ?', [load, id, load]);
+    },
+    // A bell may have been lost with the link.
+    up: async (services, { kind, id }) => {
+      if (kind === 'router') await heedRouter(services, id as Id<'machine'>);
+    },
+    bell: async (services, { kind, id }, subject) => {
+      if (kind === 'router' && subject === 'router') await heedRouter(services, id as Id<'machine'>);
     },
   },
 };
