@@ -472,6 +472,31 @@ test('the state of a link is told without using it', async (context) => {
   const late = await proxy.tell();
   proxy.advance(100);
   assert.match(JSON.stringify(await look(late.token)), /"Expired".*has expired/);
+  const bound = await proxy.tell({ clientAddress: '198.51.100.7' });
+  assert.deepEqual(
+    await look(bound.token),
+    { state: 'Bound', title: null, text: 'This console link was made for another network address.' },
+    'the true reason, and not the name of the machine',
+  );
+  const own = await proxy.tell({ clientAddress: '127.0.0.1' });
+  assert.deepEqual(await look(own.token), { state: 'Waiting', title: 'web-1', text: null });
+});
+
+test('CP-08 of many who use a link at the same moment exactly one gets the console', async (context) => {
+  const proxy = await run(context);
+  const { token } = await proxy.tell();
+  const attempts = await Promise.all(
+    Array.from({ length: 20 }, () =>
+      open(urlOf(proxy.port, token)).then(
+        (browser) => browser,
+        () => null,
+      ),
+    ),
+  );
+  const opened = attempts.filter((browser) => browser !== null);
+  assert.equal(opened.length, 1);
+  assert.equal(await proxy.connected(), 1);
+  opened[0]?.close();
 });
 
 test('no token and no password is logged', async (context) => {

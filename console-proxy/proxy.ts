@@ -194,11 +194,13 @@ export function openConsoleProxy(options: ConsoleProxyOptions): ConsoleProxy {
   };
 
   /** What the page shows instead of a screen; asking does not use the link up. */
-  const describe = (token: string): { state: string; title: string | null; text: string | null } => {
+  const describe = (token: string, client: string): { state: string; title: string | null; text: string | null } => {
     table.sweep(now());
-    const seen = table.look(token);
+    const seen = table.look(token, client);
     if (seen === null) return { state: 'Unknown', title: null, text: refusalSentences.unknown };
     const { session, refusal } = seen;
+    // The name of the machine is not for whoever came by somebody else's link.
+    if (refusal === 'wrong client') return { state: 'Bound', title: null, text: refusalSentences[refusal] };
     const full = session.state === 'Waiting' && table.connected >= configuration.sessionsMax;
     return {
       state: full ? 'Full' : session.state,
@@ -235,7 +237,7 @@ export function openConsoleProxy(options: ConsoleProxyOptions): ConsoleProxy {
       return;
     }
     if (url.pathname === '/session') {
-      const body = JSON.stringify(describe(url.searchParams.get('token') ?? ''));
+      const body = JSON.stringify(describe(url.searchParams.get('token') ?? '', clientOf(request)));
       response.writeHead(200, { ...securityHeaders, 'content-type': 'application/json', 'cache-control': 'no-store' });
       response.end(request.method === 'HEAD' ? undefined : body);
       return;

@@ -34,10 +34,10 @@ test('a token opens its session once', () => {
 test('looking uses nothing up', () => {
   const sessions = table();
   sessions.open(tell('secret'), T0);
-  assert.equal(sessions.look('secret')?.refusal, null);
-  assert.equal(sessions.look('other'), null);
+  assert.equal(sessions.look('secret', 'c')?.refusal, null);
+  assert.equal(sessions.look('other', 'c'), null);
   assert.equal(refusalOf(sessions.acquire('secret', 'c', T0)), 'acquired');
-  assert.equal(sessions.look('secret')?.refusal, 'used');
+  assert.equal(sessions.look('secret', 'c')?.refusal, 'used');
 });
 
 test('a token expires at its time and not before', () => {
@@ -64,8 +64,11 @@ test('the sweep expires what nobody came for', () => {
 test('only the client it was made for may use it', () => {
   const sessions = table();
   sessions.open(tell('a', { clientAddress: '10.0.0.9' }), T0);
+  assert.equal(sessions.look('a', '10.0.0.8')?.refusal, 'wrong client');
+  assert.equal(sessions.look('a', '10.0.0.9')?.refusal, null);
   assert.equal(refusalOf(sessions.acquire('a', '10.0.0.8', T0)), 'wrong client');
   assert.equal(refusalOf(sessions.acquire('a', '10.0.0.9', T0)), 'acquired');
+  assert.equal(sessions.look('a', '10.0.0.8')?.refusal, 'wrong client', 'not even that it was used');
 });
 
 test('a full proxy refuses and leaves the link usable', () => {
@@ -87,7 +90,7 @@ test('a session closed before it was opened says so', () => {
   sessions.open(told, T0);
   assert.equal(sessions.end(told.sessionId, 'The account was disabled.', T0), true);
   assert.equal(refusalOf(sessions.acquire('a', 'x', T0)), 'closed');
-  assert.equal(sessions.look('a')?.session.reason, 'The account was disabled.');
+  assert.equal(sessions.look('a', 'x')?.session.reason, 'The account was disabled.');
 });
 
 test('telling twice changes nothing; a used session is not opened again', () => {

@@ -50,7 +50,7 @@ export interface SessionTable {
   /** Repeatable; a session that was used already stays as it is. */
   open(told: ToldSession, now: number): void;
   /** What a token would get, without using it. */
-  look(token: string): { readonly session: Session; readonly refusal: Refusal | null } | null;
+  look(token: string, clientAddress: string): { readonly session: Session; readonly refusal: Refusal | null } | null;
   /** Uses a token up, or says why not. A proxy that is full does not use it up. */
   acquire(token: string, clientAddress: string, now: number): { readonly session: Session } | { readonly refusal: Refusal };
   /** The user did something. */
@@ -101,7 +101,9 @@ export function sessionTable(limits: () => SessionLimits): SessionTable {
     row.endedAt = row.told.expiresAt;
     return true;
   };
-  const refusalOf = (row: Row): Refusal | null => {
+  const refusalOf = (row: Row, clientAddress: string): Refusal | null => {
+    // Before all else: what became of a link is nobody's business but that of whom it was made for.
+    if (row.told.clientAddress !== null && row.told.clientAddress !== clientAddress) return 'wrong client';
     if (row.state === 'Expired') return 'expired';
     if (row.state === 'Ended' && row.acquiredAt === null) return 'closed';
     return row.state === 'Waiting' ? null : 'used';
@@ -135,17 +137,16 @@ export function sessionTable(limits: () => SessionLimits): SessionTable {
       count('Waiting', 1);
       expire(row, now);
     },
-    look(token) {
+    look(token, clientAddress) {
       const row = rowOf(token);
-      return row === undefined ? null : { session: row, refusal: refusalOf(row) };
+      return row === undefined ? null : { session: row, refusal: refusalOf(row, clientAddress) };
     },
     acquire(token, clientAddress, now) {
       const row = rowOf(token);
       if (row === undefined) return { refusal: 'unknown' };
       expire(row, now);
-      const refusal = refusalOf(row);
+      const refusal = refusalOf(row, clientAddress);
       if (refusal !== null) return { refusal };
-      if (row.told.clientAddress !== null && row.told.clientAddress !== clientAddress) return { refusal: 'wrong client' };
       if (connected >= limits().sessionsMax) return { refusal: 'full' };
       move(row, 'Connected');
       row.clientAddress = clientAddress;

@@ -96,7 +96,10 @@ async function connect(): Promise<void> {
     screenElement.replaceChildren();
     if (!opened) {
       const now = await look();
-      return showEnd('This link does not open a console', now?.text ?? 'The console proxy cannot be reached.', now?.state === 'Full');
+      // Pages arrive and the WebSocket does not: something on the way refuses it, and the link has not been used.
+      const text =
+        now === null ? 'The console proxy cannot be reached.' : (now.text ?? 'The network on the way lets no WebSocket through.');
+      return showEnd('This link does not open a console', text, now?.state === 'Full' || now?.state === 'Waiting');
     }
     if (event.code === ENDED) return showEnd('The session has ended', event.reason, false);
     if (left) return showEnd('The session has ended', 'You disconnected.', false);
