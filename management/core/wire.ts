@@ -49,7 +49,17 @@ const xml = new XMLBuilder({ ignoreAttributes: false, format: false, suppressEmp
 export function serialize(format: Format, root: string, body: Record<string, unknown>, { versioned }: { versioned: boolean }): string {
   if (format === 'json') return JSON.stringify({ [root]: body });
   const attributes = versioned ? { '@_cloud-stack-version': API_VERSION } : {};
-  return `<?xml version="1.0" encoding="UTF-8"?>${xml.build({ [root]: { ...attributes, ...body } })}`;
+  return `<?xml version="1.0" encoding="UTF-8"?>${xml.build({ [root]: { ...attributes, ...forXml(body) } })}`;
+}
+
+/** Names of elements come from users too, as names of details do; and not every character may stand in XML. */
+const forXml = (fields: object): object =>
+  Object.fromEntries(Object.entries(fields).map(([name, value]) => [xmlName(name), xmlValue(value)]));
+const xmlName = (name: string): string => name.replace(/[^\w.-]/g, '_').replace(/^(?![A-Za-z_])/, '_');
+function xmlValue(value: unknown): unknown {
+  if (typeof value === 'string') return value.replace(/[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]/gu, '');
+  if (Array.isArray(value)) return value.map(xmlValue);
+  return typeof value === 'object' && value !== null ? forXml(value) : value;
 }
 
 export const contentType = (format: Format): string => (format === 'json' ? 'application/json; charset=UTF-8' : 'text/xml; charset=UTF-8');
