@@ -10,7 +10,8 @@ import { agents } from '../core/tables.ts';
 const PREFIX = '/console';
 const TIMEOUT_MS = 15_000;
 
-export function consoleMount({ db, log }: Services): Mount {
+/** `port` is where console proxies listen for management servers. */
+export function consoleMount({ db, log }: Services, port = 80): Mount {
   const proxy = httpProxy.createProxyServer({ xfwd: true, proxyTimeout: TIMEOUT_MS, changeOrigin: false });
   proxy.on('error', (error, _request, answer) => {
     log.debug({ err: error }, 'a console request could not be passed on');
@@ -19,13 +20,23 @@ export function consoleMount({ db, log }: Services): Mount {
       answer.end('The console proxy does not answer; ask for a new console URL.');
     } else answer.destroy();
   });
+  // A console proxy stands open to the internet. Whoever took one over must neither learn a session of this server nor make one.
+  const strip = ({ headers }: IncomingMessage) => {
+    delete headers.cookie;
+    delete headers.authorization;
+  };
+  const setNothing = ({ headers }: IncomingMessage) => {
+    delete headers['set-cookie'];
+  };
+  proxy.on('proxyRes', setNothing);
+  proxy.on('proxyReqWs', (request) => request.on('upgrade', setNothing).on('response', setNothing));
   /** Where the request goes, and the path below; null for what names no console proxy that is up. */
   const targetOf = async (url: string): Promise<{ target: string; path: string } | null> => {
     const [, id = '', rest = ''] = /^\/console\/([0-9a-f-]{36})(\/.*)?$/.exec(url) ?? [];
     if (!isUuid(id)) return null;
     const agent = await db.read.findOneBy(agents, { id, kind: 'console-proxy' });
     return agent?.address && ['Up', 'Alert', 'Disconnected'].includes(agent.state)
-      ? { target: `http://${agent.address}:80`, path: rest || '/' }
+      ? { target: `http://${agent.address}:${port}`, path: rest || '/' }
       : null;
   };
   const refuse = (socket: Duplex) => socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n');
@@ -41,6 +52,7 @@ export function consoleMount({ db, log }: Services): Mount {
             return;
           }
           request.url = found.path;
+          strip(request);
           proxy.web(request, response, { target: found.target });
         },
         () => response.status(503).type('text/plain').send('The console cannot be reached at the moment.'),
@@ -51,6 +63,7 @@ export function consoleMount({ db, log }: Services): Mount {
         (found) => {
           if (!found) return refuse(socket);
           request.url = found.path;
+          strip(request);
           // An open console may be quiet for long.
           proxy.ws(request, socket, head, { target: found.target, proxyTimeout: 0 });
         },
