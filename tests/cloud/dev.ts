@@ -6,7 +6,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { root } from '../../lab/installation.ts';
-import { startServices } from '../../lab/services.ts';
+import { startServices, stopServices } from '../../lab/services.ts';
 import { createLog } from '../../protocol/log.ts';
 import { startCloud } from './cloud.ts';
 import { ensureSimulatorZone, knownZones, simulatorPlan } from './simulator-zone.ts';
@@ -30,6 +30,19 @@ const cloud = await startCloud({
   log: createLog('dev', { level: process.env['NEPHOS_LOG_LEVEL'] ?? 'warn' }),
   downloadMs: 200,
 });
+const end = async () => {
+  await cloud.close();
+  await stopServices(varDirectory);
+  process.exit(0);
+};
+// A terminal's Ctrl-C reaches this process more than once when others stand before it.
+let isEnding = false;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    if (!isEnding) void end();
+    isEnding = true;
+  });
+}
 console.log(`${seconds()}  the API answers at ${cloud.url}`);
 console.log(`  apiKey    ${cloud.adminKeys.apiKey}\n  secretKey ${cloud.adminKeys.secretKey}`);
 for (const [name, number] of knownZones) {
@@ -37,4 +50,3 @@ for (const [name, number] of knownZones) {
   await ensureSimulatorZone(cloud.admin, simulatorPlan(number, 2, name));
   console.log(`${seconds()}  the zone ${name} is ready; Ctrl-C ends the cloud`);
 }
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void cloud.close().then(() => process.exit(0)));
