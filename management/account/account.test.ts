@@ -75,6 +75,17 @@ async function logins({ post, adminPassword, services }: Api) {
     );
   }
   assert.equal(await callerByLogin(services.db, { username: 'system', password: '' }), null);
+  // Guesses, also many at once, are soon made to wait; so is the right password then, and other users' logins are not.
+  const guesses = await Promise.all(
+    Array.from({ length: 12 }, (_, index) => post({ command: 'login', username: 'guessed', password: `wrong ${index}` })),
+  );
+  // More than five only where the twelve took longer than the waits of 1 and 2 seconds.
+  const tried = guesses.filter(({ status }) => status === 531).length;
+  assert.ok(tried >= 5 && tried <= 8, String(tried));
+  const [late] = guesses.filter(({ status }) => status !== 531);
+  assert.equal(late?.status, 429);
+  assert.match(late?.body.errortext ?? '', /try again in \d seconds/);
+  assert.equal((await post({ command: 'login', username: 'admin', password: adminPassword })).status, 200);
 }
 
 async function rights({ admin, account, services }: Api) {

@@ -14,6 +14,7 @@ import { logout } from './commands/logout.ts';
 import { registerUserKeys } from './commands/register-user-keys.ts';
 import { updateUser } from './commands/update-user.ts';
 import { accountTables } from './entities.ts';
+import { loginAttemptsAllowed } from './login-attempts.ts';
 import { seedAccounts } from './seed.ts';
 
 export { registerKeys, systemAccount } from './accounts.ts';
@@ -40,6 +41,6 @@ export const accountArea: Area = {
   ),
   sagas: [],
   reconcilers: [],
-  settings: [],
+  settings: [loginAttemptsAllowed],
   seed: seedAccounts,
 };
