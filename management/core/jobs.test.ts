@@ -143,3 +143,52 @@ test('a job of another release is stuck, and the operator is told', { timeout: 6
     assert.equal((await world.db.read.findOneBy(jobTable, { id: jobId }))?.completedAt, null);
   });
 });
+
+test('jobs that may take hours leave workers to the others, and are done in the end', { timeout: 60_000 }, async () => {
+  const Wait = message({ name: 'test.wait', ask: nothing, answer: nothing, patience: 'slow' });
+  let release = () => {};
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  let waiting = 0;
+  let waitingMost = 0;
+  const long = saga<object, string>({
+    name: 'test.long',
+    version: 1,
+    input: nothing,
+    mayTakeHours: true,
+    run: async (run) => {
+      await run.ask('wait', { kind: 'host', id: newId('host') }, call(Wait, {}));
+      return 'waited';
+    },
+  });
+  const short = saga<object, string>({ name: 'test.short', version: 1, input: nothing, run: (run) => run.step('make', count) });
+  const ask = async () => {
+    waiting += 1;
+    waitingMost = Math.max(waitingMost, waiting);
+    await released;
+    waiting -= 1;
+    return {} as never;
+  };
+  await withJobs(asSagas(long, short), { ask }, async (world) => {
+    const longs = await Promise.all(Array.from({ length: 8 }, () => world.jobs.start(long, {}, { requestId: 'r' })));
+    // Not rung: the scan must find it behind all those that cannot begin.
+    const unrung = await world.db.transact((tx) => world.jobs.add(tx, short, {}, { requestId: 'r' }));
+    assert.equal((await world.jobs.finished(unrung.jobId, 10_000)).state, 'Done');
+    assert.equal(waitingMost, 2, 'half of the four workers');
+    release();
+    for (const { jobId } of longs) assert.equal((await world.jobs.finished(jobId, 20_000)).state, 'Done');
+    assert.equal(waitingMost, 2);
+  });
+});
+
+test('a job that is for later waits for its time', { timeout: 60_000 }, async () => {
+  const make = saga<object, string>({ name: 'test.make', version: 1, input: nothing, run: (run) => run.step('make', count) });
+  await withJobs(asSagas(make), {}, async (world) => {
+    const at = Date.now() + 3000;
+    const { jobId } = await world.jobs.start(make, {}, { requestId: 'r', notBefore: new Date(at) });
+    await assert.rejects(world.jobs.finished(jobId, 1500), /is still Queued/);
+    assert.equal((await world.jobs.finished(jobId, 20_000)).state, 'Done');
+    assert.ok(Date.now() >= at);
+  });
+});

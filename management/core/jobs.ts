@@ -25,6 +25,8 @@ export interface StartOptions {
   readonly command?: string;
   readonly caller?: Caller;
   readonly requestId: string;
+  /** It is begun no earlier than then; at once where not given. */
+  readonly notBefore?: Date;
   /** What the job is about: jobinstancetype and jobinstanceid. */
   readonly instance?: { readonly type: string; readonly id: string };
   readonly event?: { readonly type: string; readonly text: string };
@@ -64,7 +66,10 @@ export function openJobs({
   // One for each start: with the number of the process alone, a server in a container would take its predecessor for itself.
   const workerId = `${serverId}/${randomBytes(8).toString('hex')}`;
   const byName = new Map(sagas.map((each) => [each.name, each]));
-  const mine = new Map<Id<'job'>, { epoch: number; done: Promise<void> }>();
+  const mine = new Map<Id<'job'>, { epoch: number; isLong: boolean; done: Promise<void> }>();
+  const longSagas = sagas.filter(({ mayTakeHours }) => mayTakeHours).map(({ name }) => name);
+  const longMax = Math.max(1, Math.floor(config.workers / 2));
+  const noMoreLong = () => [...mine.values()].filter(({ isLong }) => isLong).length >= longMax;
   let services: Services | null = null;
   let stopping = false;
   let timers: NodeJS.Timeout[] = [];
@@ -76,7 +81,7 @@ export function openJobs({
     setImmediate(() => void tryRun(jobId));
   };
 
-  const add: Jobs['add'] = async (tx, { name, version }, input, { command = null, caller, requestId, instance, event }) => {
+  const add: Jobs['add'] = async (tx, { name, version }, input, { command = null, caller, requestId, notBefore, instance, event }) => {
     const id = newId('job');
     const startEventId =
       event && caller
@@ -108,6 +113,7 @@ export function openJobs({
       startEventId,
       attempts: 0,
       createdAt: new Date(),
+      retryAt: notBefore ?? null,
     });
     return { jobId: id };
   };
@@ -120,6 +126,11 @@ export function openJobs({
       if (!row || !['Queued', 'Running', 'Unwinding'].includes(row.state)) return null;
       if (row.leaseUntil && row.leaseUntil.getTime() > now && row.workerId !== null) return null;
       if (row.retryAt && row.retryAt.getTime() > now) return null;
+      const isLong = longSagas.includes(row.saga);
+      const place = mine.get(jobId);
+      if (!place || (isLong && noMoreLong())) return null;
+      // Before anything is waited for, so that of those who look at the same time not all find the last place free.
+      mine.set(jobId, { ...place, isLong });
       const changes = {
         epoch: row.epoch + 1,
         workerId,
@@ -141,11 +152,11 @@ export function openJobs({
     const done = new Promise<void>((resolve) => {
       release = resolve;
     });
-    mine.set(jobId, { epoch: -1, done });
+    mine.set(jobId, { epoch: -1, isLong: false, done });
     try {
       const job = await claim(jobId);
       if (job) {
-        mine.set(jobId, { epoch: job.epoch, done });
+        mine.set(jobId, { epoch: job.epoch, isLong: longSagas.includes(job.saga), done });
         await run(job, services);
       }
     } catch (error) {
@@ -239,10 +250,12 @@ export function openJobs({
 
   async function scan(): Promise<void> {
     const now = new Date();
+    // Those that could not begin now must not stand before those that could.
+    const skipped = longSagas.length > 0 && noMoreLong() ? longSagas : [''];
     const due = await db.rows<{ id: Id<'job'> }>(
       `SELECT id FROM job WHERE state IN ('Queued', 'Running', 'Unwinding') AND (lease_until IS NULL OR lease_until < ?) AND (retry_at IS NULL OR retry_at < ?)
-       ORDER BY created_at LIMIT ?`,
-      [now, now, Math.max(1, config.workers - mine.size)],
+         AND saga NOT IN (?) ORDER BY created_at LIMIT ?`,
+      [now, now, skipped, Math.max(1, config.workers - mine.size)],
     );
     for (const { id } of due) void tryRun(id);
   }

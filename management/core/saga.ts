@@ -55,6 +55,8 @@ export interface Saga<I, O> {
   /** Raised when steps change, so that a job begun by older code is not run by newer. */
   readonly version: number;
   readonly input: Schema<I>;
+  /** It may wait for hours on something slow that a tenant has named; of such jobs no more run at once than half of the workers. */
+  readonly mayTakeHours?: boolean;
   readonly run: (run: Run, input: I) => Promise<O>;
   /** What the API shows as jobresult: one key with an object, made from the outcome when the job ends. Left out: plain success. */
   // Declared as a method, so that a saga with any outcome can be started by who does not care for it.
