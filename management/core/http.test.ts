@@ -177,7 +177,7 @@ test('a page of another site can neither log its visitor in nor use or end his s
   const who = command({ name: 'who', about: 'Says who.', access: 'user', params: {}, reply: reply.success(), run: async () => {} });
   const key = 'the-session-key';
   const row = { id: sha256Hex('cookie'), userId: ADMIN.userId, sessionKeySha256: sha256Hex(key), lastSeenAt: new Date() };
-  const tx = { insert: async () => {}, delete: async () => void (ended += 1) };
+  const tx = { insert: async () => {}, query: async () => [{ n: 0 }], delete: async () => void (ended += 1) };
   const db = { read: { findOneBy: async () => row }, transact: async (run: (given: unknown) => unknown) => run(tx) } as unknown as Database;
   const callers = { byApiKey: async () => null, byUserId: async () => ADMIN };
   await withFront({ commands: asCommands(open, who), services: { db }, callers }, async ({ port, url }) => {

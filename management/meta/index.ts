@@ -11,6 +11,7 @@ import { listEvents } from './commands/list-events.ts';
 import { queryAsyncJobResult } from './commands/query-async-job-result.ts';
 import { resetConfiguration } from './commands/reset-configuration.ts';
 import { updateConfiguration } from './commands/update-configuration.ts';
+import { purge } from './reconcilers/purge.ts';
 import { metaSettings } from './settings.ts';
 
 /** `commands` are all that the server offers; asked for at each call, because the server is put together from its areas. */
@@ -30,6 +31,6 @@ export const metaArea = (commands: () => readonly AnyCommand[]): Area => ({
     resetConfiguration,
   ),
   sagas: [],
-  reconcilers: [],
+  reconcilers: [purge],
   settings: metaSettings,
 });

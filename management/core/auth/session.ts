@@ -13,6 +13,9 @@ export const sessionTimeoutMinutes = setting.integer('session.timeout', 30, {
 /** A session row is touched at most this often, so that a busy page does not write with every request. */
 const TOUCH_MS = 15_000;
 
+/** Clients that log in before every command leave many behind; those that were used last stay. */
+const SESSIONS_PER_USER_MAX = 100;
+
 export interface OpenedSession {
   /** For the JSESSIONID cookie. */
   readonly id: string;
@@ -23,9 +26,12 @@ export async function openSession(db: Database, userId: Id<'user'>): Promise<Ope
   const id = newToken(24);
   const sessionKey = newToken(20);
   const now = new Date();
-  await db.transact((tx) =>
-    tx.insert(sessions, { id: sha256Hex(id), userId, sessionKeySha256: sha256Hex(sessionKey), createdAt: now, lastSeenAt: now }),
-  );
+  await db.transact(async (tx) => {
+    const [row] = await tx.query('SELECT COUNT(*) AS n FROM session WHERE user_id = ?', [userId]);
+    const over = Number(row.n) + 1 - SESSIONS_PER_USER_MAX;
+    if (over > 0) await tx.query('DELETE FROM session WHERE user_id = ? ORDER BY last_seen_at LIMIT ?', [userId, over]);
+    await tx.insert(sessions, { id: sha256Hex(id), userId, sessionKeySha256: sha256Hex(sessionKey), createdAt: now, lastSeenAt: now });
+  });
   return { id, sessionKey };
 }
 
