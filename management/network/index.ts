@@ -17,7 +17,7 @@ export { compileHostNetworks, hostNetworks } from './host-networks.ts';
 export { allocateGatewayNic, allocateGuestNic, allocateSystemNic, releaseNics, touchNetwork } from './nics.ts';
 export { ensureSourceNat, freePublicIpsOfNetwork } from './public-ips.ts';
 export { mustBeUnused, networksOf, takeVni } from './rules.ts';
-export { apiPath, loadNetworks, type NicShown, networkKind, networkView, nicFields, nicsOf } from './views.ts';
+export { loadNetworks, type NicShown, networkKind, networkView, nicFields, nicsOf } from './views.ts';
 
 export const networkArea: Area = {
   name: 'network',

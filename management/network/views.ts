@@ -2,6 +2,7 @@ import { In } from 'typeorm';
 import { cidrOf, prefixOfNetmask } from '../../protocol/ip4.ts';
 import type { Id } from '../../protocol/schema.ts';
 import type { Database } from '../core/db.ts';
+import { shownPath } from '../core/owners.ts';
 import { entityKind } from '../core/params.ts';
 import { type Fields, f, view } from '../core/view.ts';
 import type { NetworkServiceName } from '../offering/index.ts';
@@ -73,7 +74,7 @@ export const networkView = view<NetworkShown>('NetworkResponse', 'network', {
   account: f.string('the owner of the network', (row) => row.accountName),
   domainid: f.string('the domain id of the owner', (row) => row.domainId),
   domain: f.string('the domain name of the owner', (row) => row.domainName),
-  domainpath: f.string('path of the domain', (row) => apiPath(row.domainPath)),
+  domainpath: f.string('path of the domain', (row) => shownPath(row.domainPath)),
   physicalnetworkid: f.string('the physical network id', (row) => row.physicalNetworkId),
   networkdomain: f.string('the DNS domain of the network', (row) => row.networkDomain),
   restartrequired: f.boolean('true if the network needs a restart', (row) => row.restartRequired),
@@ -88,9 +89,6 @@ export const networkView = view<NetworkShown>('NetworkResponse', 'network', {
   service: f.list('the services of the network', (row) => Object.entries(row.services), serviceFields),
   created: f.date('when the network was made', (row) => row.createdAt),
 });
-
-/** Paths are shown as clients know them: ROOT, ROOT/a/b. */
-export const apiPath = (path: string): string => `ROOT${path.replace(/\/$/, '')}`;
 
 export async function loadNetworks({ rows, read }: Pick<Database, 'rows' | 'read'>, ids: readonly string[]): Promise<NetworkShown[]> {
   if (ids.length === 0) return [];
@@ -185,7 +183,7 @@ export const publicIpView = view<PublicIpShown>('IPAddressResponse', 'publicipad
   account: f.string('the account it belongs to', (row) => row.accountName),
   domainid: f.string('the domain id it belongs to', (row) => row.domainId),
   domain: f.string('the domain it belongs to', (row) => row.domainName),
-  domainpath: f.string('path of the domain', (row) => (row.domainPath === null ? null : apiPath(row.domainPath))),
+  domainpath: f.string('path of the domain', (row) => (row.domainPath === null ? null : shownPath(row.domainPath))),
   forvirtualnetwork: f.boolean('true for a public address', () => true),
   forsystemvms: f.boolean('true if its range is for system VMs', (row) => row.forSystemVms, { adminOnly: true }),
   vlanid: f.string('the id of its range', (row) => row.ipRangeId, { adminOnly: true }),

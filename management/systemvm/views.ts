@@ -2,10 +2,11 @@ import { CloudError } from '../../protocol/errors.ts';
 import type { SystemVmKindName } from '../../protocol/kinds.ts';
 import type { Id } from '../../protocol/schema.ts';
 import type { Database } from '../core/db.ts';
+import { shownPath } from '../core/owners.ts';
 import { entityKind } from '../core/params.ts';
 import type { StepContext } from '../core/saga.ts';
 import { type Field, f, show, view } from '../core/view.ts';
-import { apiPath, type NicShown, nicFields, nicsOf } from '../network/index.ts';
+import { type NicShown, nicFields, nicsOf } from '../network/index.ts';
 import { type SystemVmRow, systemVms } from './entities.ts';
 import { systemTemplate } from './template.ts';
 
@@ -129,7 +130,7 @@ export const routerView = view<SystemVmShown>('DomainRouterResponse', 'router', 
   account: f.string('the owner of its network', (row) => row.accountName),
   domainid: f.string('the domain of the owner', (row) => row.domainId),
   domain: f.string('the name of the domain of the owner', (row) => row.domainName),
-  domainpath: f.string('the path of the domain of the owner', (row) => (row.domainPath === null ? null : apiPath(row.domainPath))),
+  domainpath: f.string('the path of the domain of the owner', (row) => (row.domainPath === null ? null : shownPath(row.domainPath))),
   guestnetworkid: f.string('the network it serves', (row) => row.networkId),
   guestnetworkname: f.string('the name of the network it serves', (row) => row.networkName),
   guestipaddress: f.string('its address in the guest network', addressOf('guest', 'address')),

@@ -1,9 +1,10 @@
 import { In } from 'typeorm';
 import type { Id } from '../../protocol/schema.ts';
 import type { Database } from '../core/db.ts';
+import { shownPath } from '../core/owners.ts';
 import { entityKind } from '../core/params.ts';
 import { f, view } from '../core/view.ts';
-import { apiPath, type NicShown, nicFields, nicsOf } from '../network/index.ts';
+import { type NicShown, nicFields, nicsOf } from '../network/index.ts';
 import { type SshKeyPairRow, sshKeyPairs, type VmRow, vmKeys, vms } from './entities.ts';
 
 export const vmKind = entityKind<VmRow>({
@@ -18,6 +19,29 @@ export const sshKeyPairKind = entityKind<SshKeyPairRow>({
   removed: ({ removedAt }) => removedAt !== null,
   owner: (row) => row,
 });
+
+/** What `details` of a list may name. Some name things that machines have none of yet, and show nothing. */
+export const vmDetails = [
+  'all',
+  'group',
+  'nics',
+  'stats',
+  'secgrp',
+  'tmpl',
+  'servoff',
+  'diskoff',
+  'backoff',
+  'iso',
+  'volume',
+  'min',
+  'affgrp',
+] as const;
+export type VmDetail = (typeof vmDetails)[number];
+/** Shows a field only with the kind of detail that it belongs to. */
+const of =
+  <T>(kind: VmDetail, get: (row: VmShown) => T) =>
+  (row: VmShown): T | null =>
+    row.only === undefined || row.only.has('all') || row.only.has(kind) ? get(row) : null;
 
 export interface VmShown {
   readonly id: string;
@@ -67,6 +91,8 @@ export interface VmShown {
   readonly userData: string | null;
   readonly nics: readonly NicShown[];
   readonly keyPairs: readonly string[];
+  /** Kinds of details to show; left out: all. */
+  readonly only?: ReadonlySet<VmDetail>;
   /** Given once, in the result of the job that made it. */
   readonly password?: string;
 }
@@ -80,13 +106,16 @@ export const vmView = view<VmShown>('UserVmResponse', 'virtualmachine', {
   username: f.string('the name of the user who made it', (row) => row.userName),
   domainid: f.string('the domain it belongs to', (row) => row.domainId),
   domain: f.string('the name of the domain', (row) => row.domainName),
-  domainpath: f.string('the path of the domain', (row) => apiPath(row.domainPath)),
+  domainpath: f.string('the path of the domain', (row) => shownPath(row.domainPath)),
   created: f.date('when it was made', (row) => row.createdAt),
   state: f.string('its state', (row) => row.state),
   haenable: f.boolean('true if it is started elsewhere when its host is lost', (row) => Boolean(row.haEnabled)),
   displayvm: f.boolean('true if it is shown to its owner', (row) => Boolean(row.displayVm), { adminOnly: true }),
   deleteprotection: f.boolean('true if it cannot be destroyed', (row) => Boolean(row.deleteProtection)),
-  group: f.string('its group', (row) => row.group),
+  group: f.string(
+    'its group',
+    of('group', (row) => row.group),
+  ),
   zoneid: f.string('its zone', (row) => row.zoneId),
   zonename: f.string('the name of its zone', (row) => row.zoneName),
   hostid: f.string('the host it runs on', (row) => row.hostId, { adminOnly: true }),
@@ -94,43 +123,107 @@ export const vmView = view<VmShown>('UserVmResponse', 'virtualmachine', {
   hostcontrolstate: f.string('the state of that host', (row) => row.hostAgentState, { adminOnly: true }),
   instancename: f.string('its name on the host', (row) => row.instanceName, { adminOnly: true }),
   hypervisor: f.string('its hypervisor', (row) => row.hypervisor),
-  templateid: f.string('the template it was made from', (row) => (row.templateKind === 'iso' ? null : row.templateId)),
-  templatename: f.string('the name of the template', (row) => row.templateName),
-  templatedisplaytext: f.string('the text of the template', (row) => row.templateText),
-  templatetype: f.string('the type of the template', (row) => row.templateType),
-  templateformat: f.string('the format of the template', (row) => row.templateFormat),
-  passwordenabled: f.boolean('true if its password can be reset', (row) => Boolean(row.passwordEnabled)),
+  templateid: f.string(
+    'the template it was made from',
+    of('tmpl', (row) => (row.templateKind === 'iso' ? null : row.templateId)),
+  ),
+  templatename: f.string(
+    'the name of the template',
+    of('tmpl', (row) => row.templateName),
+  ),
+  templatedisplaytext: f.string(
+    'the text of the template',
+    of('tmpl', (row) => row.templateText),
+  ),
+  templatetype: f.string(
+    'the type of the template',
+    of('tmpl', (row) => row.templateType),
+  ),
+  templateformat: f.string(
+    'the format of the template',
+    of('tmpl', (row) => row.templateFormat),
+  ),
+  passwordenabled: f.boolean(
+    'true if its password can be reset',
+    of('tmpl', (row) => Boolean(row.passwordEnabled)),
+  ),
   password: f.string('its password, right after it was made', (row) => row.password),
-  isoid: f.string('the ISO in its drive', (row) => row.isoId),
-  isoname: f.string('the name of that ISO', (row) => row.isoName),
-  isodisplaytext: f.string('the text of that ISO', (row) => row.isoText),
-  serviceofferingid: f.string('its service offering', (row) => row.offeringId),
-  serviceofferingname: f.string('the name of its service offering', (row) => row.offeringName),
-  diskofferingid: f.string('the disk offering of its data disk', (row) => row.diskOfferingId),
-  diskofferingname: f.string('the name of that disk offering', (row) => row.diskOfferingName),
-  cpunumber: f.integer('number of CPUs', (row) => row.cpuCount),
-  cpuspeed: f.integer('speed of a CPU in MHz', (row) => row.cpuMhz),
-  memory: f.integer('memory in MiB', (row) => row.memoryMib),
+  isoid: f.string(
+    'the ISO in its drive',
+    of('iso', (row) => row.isoId),
+  ),
+  isoname: f.string(
+    'the name of that ISO',
+    of('iso', (row) => row.isoName),
+  ),
+  isodisplaytext: f.string(
+    'the text of that ISO',
+    of('iso', (row) => row.isoText),
+  ),
+  serviceofferingid: f.string(
+    'its service offering',
+    of('servoff', (row) => row.offeringId),
+  ),
+  serviceofferingname: f.string(
+    'the name of its service offering',
+    of('servoff', (row) => row.offeringName),
+  ),
+  diskofferingid: f.string(
+    'the disk offering of its data disk',
+    of('diskoff', (row) => row.diskOfferingId),
+  ),
+  diskofferingname: f.string(
+    'the name of that disk offering',
+    of('diskoff', (row) => row.diskOfferingName),
+  ),
+  cpunumber: f.integer(
+    'number of CPUs',
+    of('servoff', (row) => row.cpuCount),
+  ),
+  cpuspeed: f.integer(
+    'speed of a CPU in MHz',
+    of('servoff', (row) => row.cpuMhz),
+  ),
+  memory: f.integer(
+    'memory in MiB',
+    of('servoff', (row) => row.memoryMib),
+  ),
   guestosid: f.string('its OS type', (row) => row.osTypeId),
   ostypeid: f.string('its OS type', (row) => row.osTypeId),
   osdisplayname: f.string('the name of its OS type', (row) => row.osName),
-  rootdeviceid: f.long('position of its root disk', (row) => row.rootDevice),
-  rootdevicetype: f.string('what its root disk is', (row) => (row.rootDevice === null ? null : 'ROOT')),
-  pooltype: f.string('type of the pool with its root disk', (row) => row.rootPoolType),
+  rootdeviceid: f.long(
+    'position of its root disk',
+    of('volume', (row) => row.rootDevice),
+  ),
+  rootdevicetype: f.string(
+    'what its root disk is',
+    of('volume', (row) => (row.rootDevice === null ? null : 'ROOT')),
+  ),
+  pooltype: f.string(
+    'type of the pool with its root disk',
+    of('volume', (row) => row.rootPoolType),
+  ),
   keypairs: f.string('names of its SSH key pairs', (row) => (row.keyPairs.length > 0 ? row.keyPairs.join(',') : null)),
   userdata: f.string('its user data, in Base64', (row) => row.userData),
-  ipaddress: f.string('its address in its default network', (row) => (row.nics.find(({ isDefault }) => isDefault) ?? row.nics[0])?.address),
+  ipaddress: f.string(
+    'its address in its default network',
+    of('nics', (row) => (row.nics.find(({ isDefault }) => isDefault) ?? row.nics[0])?.address),
+  ),
   isdynamicallyscalable: f.boolean('true if it can grow while it runs', () => false),
   vmtype: f.string('its type', () => 'User', { adminOnly: true }),
   details: f.map('its details', (row) => (row.details === null ? null : JSON.parse(row.details))),
-  nic: f.set('its NICs', (row) => row.nics, nicFields),
+  nic: f.set(
+    'its NICs',
+    of('nics', (row) => row.nics),
+    nicFields,
+  ),
 });
 
 /** Three statements, whatever the number. */
 export async function loadVms(
   db: Pick<Database, 'rows' | 'read'>,
   ids: readonly string[],
-  { withUserData = false } = {},
+  { withUserData = false, only }: { withUserData?: boolean; only?: ReadonlySet<VmDetail> } = {},
 ): Promise<VmShown[]> {
   if (ids.length === 0) return [];
   const rows = await db.rows<Omit<VmShown, 'nics' | 'keyPairs'>>(
@@ -153,6 +246,7 @@ export async function loadVms(
   const keys = await db.read.find(vmKeys, { where: { machineId: In([...ids]) }, order: { name: 'ASC' } });
   return rows.map((row) => ({
     ...row,
+    ...(only ? { only } : {}),
     nics: plugged.filter(({ machineId }) => machineId === row.id),
     keyPairs: keys.filter(({ machineId }) => machineId === row.id).map(({ name }) => name),
   }));

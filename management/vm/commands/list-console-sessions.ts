@@ -2,10 +2,10 @@ import type { Id } from '../../../protocol/schema.ts';
 import { userKind } from '../../account/index.ts';
 import { command, reply } from '../../core/command.ts';
 import { domainKind, list, pageParams, where } from '../../core/list.ts';
+import { shownPath } from '../../core/owners.ts';
 import { entityKind, p } from '../../core/params.ts';
 import { f, view } from '../../core/view.ts';
 import { hostKind } from '../../infra/index.ts';
-import { apiPath } from '../../network/index.ts';
 import { type ConsoleSessionRow, consoleSessions } from '../entities.ts';
 import { vmKind } from '../views.ts';
 
@@ -37,7 +37,7 @@ const sessionView = view<SessionShown>('ConsoleSessionResponse', 'consolesession
   account: f.string('the name of the owner', (row) => row.accountName),
   domainid: f.string('the domain of the owner', (row) => row.domainId),
   domain: f.string('the name of the domain', (row) => row.domainName),
-  domainpath: f.string('the path of the domain', (row) => apiPath(row.domainPath)),
+  domainpath: f.string('the path of the domain', (row) => shownPath(row.domainPath)),
   userid: f.string('the user who asked for it', (row) => row.userId),
   user: f.string('the name of that user', (row) => row.userName),
   hostid: f.string('the host', (row) => row.hostId, { adminOnly: true }),
