@@ -1,11 +1,13 @@
 /** What the hub writes down, in the database: states of agents, join tokens, certificates. */
+import { In } from 'typeorm';
 import { CloudError } from '../../protocol/errors.ts';
 import type { PeerKind } from '../../protocol/kinds.ts';
 import { agentStates } from '../../protocol/states/host.ts';
 import type { AgentRecords, Peer } from './agents.ts';
 import { type Database, lock, move, type Tx } from './db.ts';
+import { gathered } from './gather.ts';
 import { newToken, sha256Hex } from './secrets.ts';
-import { agents, joinTokens, revokedCertificates } from './tables.ts';
+import { type AgentRow, agents, joinTokens, revokedCertificates } from './tables.ts';
 
 const TOKEN_SECONDS = 600;
 const REVOKED_RELOAD_MS = 5000;
@@ -70,16 +72,39 @@ export async function openAgentRecords(db: Database, onChange: (peer: Peer) => v
   const timer = setInterval(() => void reload().catch(() => undefined), REVOKED_RELOAD_MS);
   timer.unref();
 
-  const change = async (peer: Peer, event: 'connect' | 'ready' | 'lose' | 'disconnect', changes: (now: Date) => object = () => ({})) => {
-    await db.transact(async (tx) => {
-      const agent = await lock(tx, agents, { id: peer.id });
-      if (!agent || agent.kind !== peer.kind) throw new CloudError('NotFound', 'there is no such agent', { ...peer });
-      if (agent.state === 'Removed') throw new CloudError('Forbidden', 'the agent is not wanted any more', { ...peer });
+  type AgentEvent = 'connect' | 'ready' | 'lose' | 'disconnect';
+  interface Change {
+    readonly peer: Peer;
+    readonly event: AgentEvent;
+    readonly changes: (now: Date) => Partial<AgentRow>;
+  }
+  /** All that is written together is locked first, so it can be written whole. What is refused to one is not refused to the others. */
+  const changeTogether = gathered<Change, CloudError | null>((wanted) =>
+    db.transact(async (tx) => {
+      const ids = [...new Set(wanted.map(({ peer }) => peer.id))].sort();
+      const found = await tx.find(agents, { where: { id: In(ids) }, order: { id: 'ASC' }, lock: { mode: 'pessimistic_write' } });
+      const rows = new Map(found.map((row) => [row.id, row]));
+      const moved = new Set<string>();
       const now = new Date();
-      // A link that is lost twice, or lost after a graceful end, is no news.
-      if (!agentStates.can(agent.state, event)) return;
-      await move(tx, agents, agentStates, agent, event, { stateSince: now, ...changes(now) });
-    });
+      const refusals = wanted.map(({ peer, event, changes }): CloudError | null => {
+        const agent = rows.get(peer.id);
+        if (!agent || agent.kind !== peer.kind) return new CloudError('NotFound', 'there is no such agent', { ...peer });
+        if (agent.state === 'Removed') return new CloudError('Forbidden', 'the agent is not wanted any more', { ...peer });
+        // A link that is lost twice, or lost after a graceful end, is no news.
+        if (!agentStates.can(agent.state, event)) return null;
+        const state = agentStates.next(agent.state, event);
+        rows.set(peer.id, { ...agent, stateSince: now, ...changes(now), state, generation: agent.generation + 1 });
+        moved.add(peer.id);
+        return null;
+      });
+      const written = [...rows.values()].filter(({ id }) => moved.has(id));
+      if (written.length > 0) await tx.upsert(agents, written, ['id']);
+      return refusals;
+    }),
+  );
+  const change = async (peer: Peer, event: AgentEvent, changes: Change['changes'] = () => ({})) => {
+    const refusal = await changeTogether({ peer, event, changes });
+    if (refusal) throw refusal;
     onChange(peer);
   };
 

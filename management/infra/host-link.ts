@@ -1,28 +1,50 @@
 /** What happens when a host's link comes and goes. */
 import { isDeepStrictEqual } from 'node:util';
-import { IsNull } from 'typeorm';
+import { In, IsNull } from 'typeorm';
 import { call } from '../../protocol/message.ts';
 import { ConfigureHost, DescribeHost, type HostDescription } from '../../protocol/messages/host.ts';
 import type { Id } from '../../protocol/schema.ts';
 import { systemAccount } from '../account/index.ts';
 import type { AgentHooks, Peer } from '../core/area.ts';
 import { newRequestId } from '../core/command.ts';
-import { lock } from '../core/db.ts';
+import { type Database, lock } from '../core/db.ts';
 import { alertTypes, raiseAlert, resolveAlert, writeEvent } from '../core/events.ts';
+import { gatheredRows } from '../core/gather.ts';
 import type { Services } from '../core/services.ts';
 import { alerts } from '../core/tables.ts';
-import { livingHost } from './add-host.ts';
 import { HOST_CONTROL_ADDRESS } from './addresses.ts';
-import { bridgesOf } from './bridges.ts';
+import { type BridgeLabel, bridgeLabels, bridgesFrom, bridgesOf } from './bridges.ts';
 import { type HostRow, hosts } from './entities.ts';
 
 const hostOf = ({ kind, id }: Peer): Id<'host'> | null => (kind === 'host' ? (id as Id<'host'>) : null);
+
+// A thousand hosts come back at once after a restart, so what each of them needs is read for many together.
+const hostsOfId = gatheredRows<Id<'host'>, HostRow>(
+  (db, ids) => db.read.findBy(hosts, { id: In([...ids]) }),
+  ({ id }) => id,
+);
+const labelsOfZone = gatheredRows<Id<'zone'>, BridgeLabel>(
+  (db, ids) => bridgeLabels(db.read, ids),
+  ({ zoneId }) => zoneId,
+);
+const openAlertsOf = gatheredRows<string, { resourceId: string | null }>(
+  (db, ids) =>
+    db.read.find(alerts, {
+      where: { type: alertTypes.host[0], resourceId: In([...ids]), resolvedAt: IsNull() },
+      select: { resourceId: true },
+    }),
+  ({ resourceId }) => resourceId,
+);
+const livingHost = async (db: Database, id: Id<'host'>): Promise<HostRow | null> => {
+  const [host] = await hostsOfId(db, id);
+  return host && host.removedAt === null ? host : null;
+};
 
 export const hostHooks: AgentHooks = {
   /** Management must know the host before it sends machines there, and the host its relay before routers dial it. */
   prepare: async (services, peer) => {
     const id = hostOf(peer);
-    const host = id && (await livingHost(services.db.read, id));
+    const host = id && (await livingHost(services.db, id));
     if (!host) return;
     await describe(services, host);
     await services.agents.ask(
@@ -37,17 +59,17 @@ export const hostHooks: AgentHooks = {
   },
   up: async (services, peer) => {
     const id = hostOf(peer);
-    const host = id && (await livingHost(services.db.read, id));
+    const host = id && (await livingHost(services.db, id));
     if (host) await noteReturn(services, host);
   },
   bell: async (services, peer, subject) => {
     const id = hostOf(peer);
-    const host = id && subject === 'host' ? await livingHost(services.db.read, id) : null;
+    const host = id && subject === 'host' ? await livingHost(services.db, id) : null;
     if (host) await describe(services, host);
   },
   down: async (services, peer, graceful) => {
     const id = hostOf(peer);
-    const host = id && (await livingHost(services.db.read, id));
+    const host = id && (await livingHost(services.db, id));
     if (host) await noteLoss(services, host, graceful);
   },
 };
@@ -79,6 +101,9 @@ export function changesBy(
 
 async function describe({ db, agents, log }: Services, { id }: HostRow): Promise<void> {
   const description = await agents.ask({ kind: 'host', id }, call(DescribeHost, {}), { requestId: newRequestId() });
+  // Mostly it says what it said before, and then nothing needs a lock.
+  const known = await livingHost(db, id);
+  if (!known || !changesBy(known, description, Object.values(bridgesFrom(await labelsOfZone(db, known.zoneId))))) return;
   await db.transact(async (tx) => {
     const host = await lock(tx, hosts, { id });
     if (!host || host.removedAt) return;
@@ -91,6 +116,7 @@ async function describe({ db, agents, log }: Services, { id }: HostRow): Promise
 }
 
 async function noteReturn({ db }: Services, { id, name }: HostRow): Promise<void> {
+  if ((await openAlertsOf(db, id)).length === 0) return;
   await db.transact(async (tx) => {
     const open = await tx.existsBy(alerts, { type: alertTypes.host[0], resourceId: id, resolvedAt: IsNull() });
     if (!open) return;

@@ -6,6 +6,7 @@ import type { Id } from '../../protocol/schema.ts';
 import { machineStates } from '../../protocol/states/machine.ts';
 import { lock, move } from '../core/db.ts';
 import { writeEvent } from '../core/events.ts';
+import { gatheredRows } from '../core/gather.ts';
 import { reconciler } from '../core/reconcile.ts';
 import type { Services } from '../core/services.ts';
 import { agents } from '../core/tables.ts';
@@ -62,9 +63,15 @@ function verdicts(
   });
 }
 
+// Read for many hosts together, as all of them come back at once after a restart and report at once every minute.
+const runningOn = gatheredRows<Id<'host'>, MachineRow>(
+  (db, hostIds) => db.read.findBy(machines, { hostId: In([...hostIds]), state: 'Running', removedAt: IsNull() }),
+  ({ hostId }) => hostId,
+);
+
 async function rowsOf({ db }: Services, hostId: Id<'host'>, { whole, seen }: PowerReport): Promise<Map<Id<'machine'>, MachineRow>> {
   const known = seen.length === 0 ? [] : await db.read.findBy(machines, { id: In(seen.map(({ id }) => id)) });
-  const here = whole ? await db.read.findBy(machines, { hostId, state: 'Running', removedAt: IsNull() }) : [];
+  const here = whole ? await runningOn(db, hostId) : [];
   return new Map([...known, ...here].map((machine) => [machine.id, machine]));
 }
 

@@ -7,9 +7,10 @@ import type { Id } from '../../protocol/schema.ts';
 import type { Peer } from '../core/area.ts';
 import type { Tx } from '../core/db.ts';
 import { raiseAlert, resolveAlert } from '../core/events.ts';
+import { gatheredRows } from '../core/gather.ts';
 import type { Services } from '../core/services.ts';
 import { type HostRow, hosts } from '../infra/index.ts';
-import { type StoragePoolRow, storagePoolHosts, storagePools } from './entities.ts';
+import { type StoragePoolHostRow, type StoragePoolRow, storagePoolHosts, storagePools } from './entities.ts';
 import { REACHES, reaches } from './rules.ts';
 
 export const specOf = ({ id, type, path, server }: StoragePoolRow): PoolSpec => ({ id, type, path, server });
@@ -17,10 +18,19 @@ export const specOf = ({ id, type, path, server }: StoragePoolRow): PoolSpec => 
 /** States in which hosts have the pool. */
 export const attachedStates = ['Attaching', 'Up', 'Disabled', 'PrepareForMaintenance', 'ErrorInMaintenance', 'Maintenance'] as const;
 
-export async function poolsOfHost(tx: Tx, host: HostRow): Promise<StoragePoolRow[]> {
-  const pools = await tx.find(storagePools, { where: { zoneId: host.zoneId, state: In([...attachedStates]), removedAt: IsNull() } });
-  return pools.filter((pool) => reaches(pool, host));
-}
+// A thousand hosts come back at once after a restart, so what each of them needs is read for many together.
+const hostsOfId = gatheredRows<Id<'host'>, HostRow>(
+  (db, ids) => db.read.findBy(hosts, { id: In([...ids]) }),
+  ({ id }) => id,
+);
+const attachedOfZone = gatheredRows<Id<'zone'>, StoragePoolRow>(
+  (db, ids) => db.read.find(storagePools, { where: { zoneId: In([...ids]), state: In([...attachedStates]), removedAt: IsNull() } }),
+  ({ zoneId }) => zoneId,
+);
+const knownOfHost = gatheredRows<Id<'host'>, StoragePoolHostRow>(
+  (db, ids) => db.read.findBy(storagePoolHosts, { hostId: In([...ids]) }),
+  ({ hostId }) => hostId,
+);
 
 export async function upHostsOf(tx: Tx, { id }: Pick<StoragePoolRow, 'id'>): Promise<Id<'host'>[]> {
   const rows: { id: Id<'host'> }[] = await tx.query(
@@ -66,16 +76,16 @@ export async function attachPool(
     await db.transact((tx) => noteReach(tx, pool, host, CloudError.store(error).message));
     return;
   }
-  const known = await db.read.findOneBy(storagePoolHosts, { poolId: pool.id, hostId: host.id });
+  const known = (await knownOfHost(db, host.id)).find(({ poolId }) => poolId === pool.id);
   if (known?.error !== null) await db.transact((tx) => noteReach(tx, pool, host, null));
 }
 
 /** Before a host counts as Up it is told its pools; one whose file server is away must not keep it from the others. */
 export async function attachPools(services: Services, { kind, id }: Peer): Promise<void> {
   if (kind !== 'host') return;
-  const host = await services.db.read.findOneBy(hosts, { id: id as Id<'host'> });
+  const [host] = await hostsOfId(services.db, id as Id<'host'>);
   if (!host || host.removedAt) return;
-  const pools = await poolsOfHost(services.db.read, host);
+  const pools = (await attachedOfZone(services.db, host.zoneId)).filter((pool) => reaches(pool, host));
   await Promise.all(pools.map((pool) => attachPool(services, pool, host, `prepare host ${host.name}`)));
 }
 

@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ConnectionOptions, PeerCertificate, TlsOptions } from 'node:tls';
+import { type ConnectionOptions, createSecureContext, type PeerCertificate, type SecureContext, type TlsOptions } from 'node:tls';
 import { CloudError } from '../errors.ts';
 import { type PeerKind, PeerKindShape, peerKindNames } from '../kinds.ts';
 import { s, UUID_PATTERN } from '../schema.ts';
@@ -89,15 +89,29 @@ export function peerOfNames(subjectAltName: string | undefined): { kind: Certifi
 export const peerOf = (certificate: PeerCertificate): { kind: CertificateKind; id: string } | null =>
   peerOfNames(certificate.subjectaltname);
 
+const TLS_MIN = 'TLSv1.3';
+/** Reading keys and certificates takes longer than the rest of a connection, and an agent whose server is away dials every few seconds. */
+const contexts = new WeakMap<LinkIdentity, SecureContext>();
+function contextOf(identity: LinkIdentity): SecureContext {
+  const known = contexts.get(identity);
+  if (known !== undefined) return known;
+  const { keyPem, certificatePem, caPem } = identity;
+  const context = createSecureContext({ key: keyPem, cert: certificatePem, ca: caPem, minVersion: TLS_MIN });
+  contexts.set(identity, context);
+  return context;
+}
+
 /**
  * For a client. The far end is known by the URI in its certificate, not by the name or address it was dialled at: servers move and
  * routers dial a relay.
  */
 export const clientTls = (identity: LinkIdentity, expect: { kind: CertificateKind; id?: string }): ConnectionOptions => ({
+  secureContext: contextOf(identity),
+  // Not read again, but a pool of connections tells by them whose connection is whose.
   key: identity.keyPem,
   cert: identity.certificatePem,
   ca: identity.caPem,
-  minVersion: 'TLSv1.3',
+  minVersion: TLS_MIN,
   rejectUnauthorized: true,
   checkServerIdentity: (_host, certificate) => {
     const peer = peerOf(certificate);
@@ -113,7 +127,7 @@ export const serverTls = (identity: LinkIdentity): TlsOptions => ({
   key: identity.keyPem,
   cert: identity.certificatePem,
   ca: identity.caPem,
-  minVersion: 'TLSv1.3',
+  minVersion: TLS_MIN,
   requestCert: true,
   rejectUnauthorized: true,
 });
