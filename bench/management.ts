@@ -4,13 +4,14 @@
  * this process, the server in another.
  */
 import { type ChildProcess, fork } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { simulatedHost } from '../agent/hypervisors/simulated/index.ts';
 import { Client } from '../lab/client.ts';
+import { varDirectory } from '../lab/installation.ts';
 import { createScratchDatabase } from '../lab/services.ts';
 import type { Config } from '../management/config.ts';
 import { CloudError } from '../protocol/errors.ts';
@@ -25,8 +26,8 @@ const count = Number(process.argv[2] ?? 1000);
 const idleSeconds = Number(process.argv[3] ?? 30);
 const HALF_OPEN = 1000;
 const log = createLog('bench', { level: 'silent' });
-const varDirectory = await mkdtemp(join(tmpdir(), 'nephos-bench-'));
-const scratch = await createScratchDatabase();
+const directory = await mkdtemp(join(tmpdir(), 'nephos-bench-'));
+const scratch = await createScratchDatabase(varDirectory);
 const links: AgentLink[] = [];
 
 const freePort = (): Promise<number> =>
@@ -38,7 +39,7 @@ const freePort = (): Promise<number> =>
   });
 const linkPort = await freePort();
 const config: Config = {
-  varDirectory,
+  varDirectory: directory,
   http: { address: '127.0.0.1', port: 0 },
   link: { addresses: ['127.0.0.1'], port: linkPort },
   advertise: [`127.0.0.1:${linkPort}`],
@@ -125,7 +126,7 @@ const allUp = async (server: Server, since: number, limitSeconds: number): Promi
 
 let server = await startServer();
 const url = `http://127.0.0.1:${server.httpPort}/client/api`;
-const client = new Client(url, await firstKeys(url, (await readFile(join(varDirectory, 'admin-password'), 'utf8')).trim()));
+const client = new Client(url, await firstKeys(url, directory));
 const { zone } = await client.call('createZone', {
   name: 'bench',
   networktype: 'Advanced',
@@ -222,5 +223,5 @@ console.log(
 await Promise.all(links.map((link) => link.close()));
 await server.kill();
 await scratch.drop();
-await rm(varDirectory, { recursive: true, force: true });
+await rm(directory, { recursive: true, force: true });
 process.exit(idleCores <= 0.2 && back.seconds <= 10 && steady === count ? 0 : 1);

@@ -11,7 +11,17 @@ const benchmarks: Readonly<Record<string, { readonly file: string; readonly abou
     file: 'management.ts',
     about: '1,000 simulated hosts on a whole management server with its database: idle cost, return after its restart, memory',
   },
-  deploy: { file: 'deploy.ts', about: 'what management itself adds to the deployment of a second machine in a network' },
+  deploy: {
+    file: 'deploy.ts',
+    about: 'what management itself adds to the deployment of a second machine in a network; with --lab on real hosts',
+  },
+  dev: { file: 'dev.ts', about: 'from the start of `npm run dev` to the first signed reply' },
+  'second-up': { file: 'second-up.ts', about: 'on the lab: down, up again until the first machine answers, and up when all is up' },
+  'boot-system-vm': {
+    file: 'boot-system-vm.ts',
+    about: 'on the lab: a system VM to its agent Up, beside the bare boot of the same kernel and template',
+  },
+  memory: { file: 'memory.ts', about: 'on the lab: resident memory of the management server and of the agents in system VMs' },
   'half-open': { file: 'half-open.ts', about: 'how long a new agent takes to join while others hold 1,000 half-open connections' },
   'console-sessions': { file: 'console-sessions.ts', about: 'console sessions per core, added latency, and what is left over afterwards' },
 };
