@@ -109,8 +109,32 @@ test('OV-02 the bundled agent connects, tells everything, answers, comes back af
   await until(() => beats.length >= 1);
   assert.equal(beats[0]?.host?.whole, true);
 
-  const gone = ended(second);
+  // Of a host that was removed the agent dials no more, also when it is started again, and has nothing to prove who it was.
+  answers.length = 0;
+  ask('3', 'host.retire', {});
+  await until(() => answers.length === 1 && ends.length === 2);
+  const retired = ended(second);
   second.kill('SIGTERM');
+  assert.equal(await retired, 0);
+  const dials = links.length;
+  const third = start();
+  await wait(2000);
+  assert.equal(links.length, dials);
+  assert.equal(third.exitCode, null, 'it does not end either, for it would be started again and again');
+  assert.equal(await fileIdentityStore(join(stateDirectory, 'identity')).read(), null);
+  const leaving = ended(third);
+  third.kill('SIGTERM');
+  assert.equal(await leaving, 0);
+  // Installed anew it is an agent like any other.
+  await rm(join(stateDirectory, 'identity'), { recursive: true });
+  await fileIdentityStore(join(stateDirectory, 'identity')).write(await authority.sign('host', id));
+  beats.length = 0;
+  ends.length = 1;
+  const fourth = start();
+  await until(() => beats.length >= 1);
+
+  const gone = ended(fourth);
+  fourth.kill('SIGTERM');
   assert.equal(await gone, 0);
   await until(() => ends.length === 2);
   assert.deepEqual(ends, ['lost', 'bye']);

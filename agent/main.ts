@@ -10,10 +10,12 @@ import { powerReport } from './beat.ts';
 import { type AgentConfig, readConfig } from './config.ts';
 import { hostHandlers, logged } from './handlers.ts';
 import { drivers } from './hypervisors/index.ts';
+import { retirement } from './retirement.ts';
 import { version } from './version.ts';
 
 export interface Agent {
-  readonly link: AgentLink;
+  /** Null for a host that was removed from its cloud. */
+  readonly link: AgentLink | null;
   /** Says goodbye to management. Machines keep running. */
   close(): Promise<void>;
 }
@@ -27,15 +29,29 @@ export async function openAgent(config: AgentConfig, log: Log): Promise<Agent> {
   // Routers on this host need its relay before the host itself has its link back.
   await host.restore();
 
+  const identityDirectory = join(config.stateDirectory, 'identity');
+  const close = async (): Promise<void> => {
+    await link?.close();
+    await host.close();
+  };
+  const end = retirement(identityDirectory, async () => {
+    log.info('this host was removed from its cloud; its agent waits to be installed anew, or taken off');
+    await close();
+  });
+  if (await end.isRetired()) {
+    log.info('this host was removed from its cloud; install the agent anew to bring it back');
+    return { link: null, close: () => host.close() };
+  }
+
   const report = powerReport(() => host.machines.list());
   const opened = openAgentLink({
     kind: config.kind,
     id: config.id,
     servers: config.servers,
     join: config.join,
-    store: fileIdentityStore(join(config.stateDirectory, 'identity')),
+    store: fileIdentityStore(identityDirectory),
     version,
-    handlers: logged(hostHandlers(host), log),
+    handlers: logged([...hostHandlers(host), end.handler], log),
     // A hypervisor that does not answer is no reason to be silent: the host is there, and what runs on it is not known now.
     beat: () =>
       report.beat().catch((err: unknown) => {
@@ -50,13 +66,7 @@ export async function openAgent(config: AgentConfig, log: Log): Promise<Agent> {
     opened.ring('machine');
     opened.beatNow();
   });
-  return {
-    link: opened,
-    close: async () => {
-      await opened.close();
-      await host.close();
-    },
-  };
+  return { link: opened, close };
 }
 
 /** Standard output is appended to the log file, so cutting it to nothing makes it start again at its beginning. */
@@ -83,12 +93,15 @@ async function main(configPath: string | undefined): Promise<void> {
   const agent = await openAgent(config, log);
   if (config.logFile !== null) boundLog(config.logFile, log);
   log.info({ id: config.id, driver: config.driver, version }, 'the agent is up');
+  // What keeps a retired agent running is nothing but this; ended, it would be started again and again.
+  const waiting = setInterval(() => {}, LOG_LOOK_MILLISECONDS);
 
   let ending = false;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
       if (ending) return;
       ending = true;
+      clearInterval(waiting);
       log.info({ signal }, 'the agent ends');
       // Somebody waits for this; a link that cannot be said goodbye to must not hold it.
       setTimeout(() => process.exit(0), 8000).unref();

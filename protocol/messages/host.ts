@@ -63,6 +63,9 @@ export const ConfigureHost = message({
   patience: 'normal',
 });
 
+/** The host is none of this cloud's any more: its agent forgets who it was and dials no more, until it is installed anew. */
+export const RetireHost = message({ name: 'host.retire', ask: s.object({}), answer: s.object({}), patience: 'fast' });
+
 /** Files for direct kernel boot, fetched over mutual TLS from a management server, kept by name, checked by hash. */
 export const EnsureBootFiles = message({
   name: 'host.ensureBootFiles',

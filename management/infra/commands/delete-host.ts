@@ -1,4 +1,6 @@
 import { CloudError } from '../../../protocol/errors.ts';
+import { call } from '../../../protocol/message.ts';
+import { RetireHost } from '../../../protocol/messages/host.ts';
 import { command, reply } from '../../core/command.ts';
 import { lock } from '../../core/db.ts';
 import { resolveAlert } from '../../core/events.ts';
@@ -39,6 +41,13 @@ export const deleteHost = command({
       return host;
     });
     if (!gone) return;
+    // An agent that cannot be taken off, because its host does not know our ssh key, at least rings no more at our door.
+    if (gone.hypervisor !== 'Simulator')
+      await context.agents
+        .ask({ kind: 'host', id }, call(RetireHost, {}), { requestId: context.requestId, linkGraceSeconds: 0 })
+        .catch((error: unknown) =>
+          context.log.info({ err: error, host: gone.name }, 'the agent could not be told that its host was removed'),
+        );
     context.agents.drop(id, 'the host was removed');
     context.wake('host');
     await takeAgentOff(context, gone);
