@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -144,4 +144,19 @@ test('domains of others are neither listed nor guarded', async () => {
   assert.deepEqual(await machines.list(), []);
   await machines.refresh();
   assert.ok(!rulesets.join('').includes('somebody'));
+});
+
+test('what a machine said is forgotten when it is gone, and never while it runs', async () => {
+  const { start, machines } = world();
+  const wanted = spec();
+  await start(wanted);
+  await writeFile(join(room, `${wanted.id}.log`), 'a secret\n');
+  assert.ok(!(await machines.remains()).includes(wanted.id));
+  await machines.forget([wanted.id]);
+  assert.equal(await machines.serialLog(wanted.id), 'a secret\n');
+  await machines.stop(wanted.id, { force: true, graceSeconds: 0 });
+  assert.ok((await machines.remains()).includes(wanted.id));
+  await machines.forget([wanted.id, wanted.id, newId('machine')]);
+  assert.equal(await machines.serialLog(wanted.id), '');
+  assert.ok(!(await machines.remains()).includes(wanted.id));
 });

@@ -37,3 +37,19 @@ test('files of running machines are cut, files of machines long gone are removed
   assert.ok(!left.includes(`${old}.log`));
   assert.equal((await logs.tail(running)).length, 65_536);
 });
+
+test('what a machine said is told of by its id and removed whole, the file that was turned over too', async () => {
+  const logs = serialLogs(await mkdtemp(join(room, 'forget-')));
+  const [gone, other] = [newId('machine'), newId('machine')];
+  for (const machine of [gone, other]) {
+    await logs.begin(machine);
+    await writeFile(logs.path(machine), 'one\n');
+    await logs.begin(machine);
+    await writeFile(logs.path(machine), 'two\n');
+  }
+  assert.deepEqual((await logs.machines()).sort(), [gone, other].sort());
+  await logs.remove(gone);
+  assert.deepEqual(await logs.machines(), [other]);
+  assert.equal(await logs.tail(gone), '');
+  assert.equal(await logs.tail(other), 'one\ntwo\n');
+});

@@ -60,6 +60,8 @@ function setting() {
     ['machine.changeIso', { id: spec.id, iso: null }],
     ['machine.serialLog', { id: spec.id }],
     ['machine.stop', { id: spec.id, force: false, graceSeconds: 5 }],
+    ['machine.listRemains', {}],
+    ['machine.forget', { ids: [spec.id] }],
     ['volume.remove', { poolId: pool.id, volumeId }],
     ['pool.removeImage', { poolId: pool.id, imageId }],
     ['pool.list', { poolId: pool.id }],
