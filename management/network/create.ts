@@ -9,7 +9,7 @@ import { guestDomainSuffix, type PhysicalNetworkRow, physicalNetworks, type Zone
 import type { NetworkOfferingRow } from '../offering/index.ts';
 import { type NetworkRow, networks } from './entities.ts';
 import { ensureSourceNat } from './public-ips.ts';
-import { addressBlock } from './rules.ts';
+import { addressBlock, mustBeApart } from './rules.ts';
 import { guestMtu } from './settings.ts';
 
 export interface NewNetwork {
@@ -36,6 +36,8 @@ export async function createGuestNetwork(tx: Tx, { settings }: Pick<Services, 's
     (await tx.findOne(physicalNetworks, { where: { zoneId: zone.id, state: 'Enabled', removedAt: IsNull() }, order: { id: 'ASC' } }));
   if (!physical || physical.zoneId !== zone.id)
     throw new CloudError('InvalidParameter', `the zone ${zone.name} has no enabled physical network for guests`);
+  const block = addressBlock(wanted, zone.guestCidr);
+  await mustBeApart(tx, block.cidr, zone);
   const row: NetworkRow = {
     id: newId('network'),
     accountId: wanted.accountId,
@@ -48,7 +50,7 @@ export async function createGuestNetwork(tx: Tx, { settings }: Pick<Services, 's
     guestType: 'Isolated',
     state: 'Allocated',
     generation: 0,
-    ...addressBlock(wanted, zone.guestCidr),
+    ...block,
     networkDomain: wanted.networkDomain ?? zone.networkDomain ?? settings.get(guestDomainSuffix, { zone: zone.id }),
     vni: null,
     mtu: wanted.mtu ?? settings.get(guestMtu, { zone: zone.id }),

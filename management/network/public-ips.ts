@@ -12,12 +12,14 @@ export interface PublicAddress {
   readonly gateway: string;
 }
 
-/** The lowest free address of the zone, locked. */
-async function lockFree(tx: Tx, zoneId: Id<'zone'>): Promise<PublicIpRow> {
-  const [found] = await tx.query(
-    `SELECT id FROM public_ip WHERE zone_id = ? AND state = 'Free' ORDER BY address_number LIMIT 1 FOR UPDATE SKIP LOCKED`,
-    [zoneId],
-  );
+const FREE = `SELECT id FROM public_ip WHERE zone_id = ? AND state = 'Free'`;
+const LOWEST = 'ORDER BY address_number LIMIT 1 FOR UPDATE SKIP LOCKED';
+const SET_APART = 'ip_range_id IN (SELECT id FROM ip_range WHERE for_system_vms)';
+
+/** The lowest free address of the zone, locked. Ranges set apart for system VMs serve these first, and tenants' networks never. */
+async function lockFree(tx: Tx, zoneId: Id<'zone'>, taker: 'systemVm' | 'network'): Promise<PublicIpRow> {
+  const [apart] = taker === 'systemVm' ? await tx.query(`${FREE} AND ${SET_APART} ${LOWEST}`, [zoneId]) : [];
+  const [found] = apart ? [apart] : await tx.query(`${FREE} AND NOT ${SET_APART} ${LOWEST}`, [zoneId]);
   const row = found ? await lock(tx, publicIps, { id: found.id }) : null;
   if (!row)
     throw new CloudError(
@@ -34,7 +36,10 @@ async function withRange(tx: Tx, { address, ipRangeId }: PublicIpRow): Promise<P
 
 /** For a system VM's own NIC. */
 export async function takePublicIpForNic(tx: Tx, zoneId: Id<'zone'>, nicId: Id<'nic'>): Promise<PublicAddress> {
-  const allocating = await move(tx, publicIps, publicIpStates, await lockFree(tx, zoneId), 'allocate', { nicId, allocatedAt: new Date() });
+  const allocating = await move(tx, publicIps, publicIpStates, await lockFree(tx, zoneId, 'systemVm'), 'allocate', {
+    nicId,
+    allocatedAt: new Date(),
+  });
   await move(tx, publicIps, publicIpStates, allocating, 'succeed');
   return withRange(tx, allocating);
 }
@@ -59,7 +64,7 @@ export async function freePublicIp(tx: Tx, row: PublicIpRow): Promise<void> {
 export async function ensureSourceNat(tx: Tx, network: NetworkRow): Promise<PublicAddress> {
   const known = await tx.findOneBy(publicIps, { networkId: network.id, isSourceNat: true });
   if (known) return withRange(tx, known);
-  const allocating = await move(tx, publicIps, publicIpStates, await lockFree(tx, network.zoneId), 'allocate', {
+  const allocating = await move(tx, publicIps, publicIpStates, await lockFree(tx, network.zoneId, 'network'), 'allocate', {
     networkId: network.id,
     accountId: network.accountId,
     domainId: network.domainId,

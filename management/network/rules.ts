@@ -1,10 +1,10 @@
 /** Rules on guest networks. */
 import { IsNull } from 'typeorm';
 import { CloudError } from '../../protocol/errors.ts';
-import { cidrRange, ip4ToNumber, netmaskOfPrefix, numberToIp4, prefixOfNetmask } from '../../protocol/ip4.ts';
+import { cidrOf, cidrRange, cidrsOverlap, ip4ToNumber, netmaskOfPrefix, numberToIp4, prefixOfNetmask } from '../../protocol/ip4.ts';
 import type { Id } from '../../protocol/schema.ts';
 import type { Tx } from '../core/db.ts';
-import { physicalNetworks } from '../infra/index.ts';
+import { ipRanges, physicalNetworks } from '../infra/index.ts';
 import { type NetworkRow, networks, nics } from './entities.ts';
 
 /** The address block of a new network: from gateway and netmask, or the zone's usual one. */
@@ -27,6 +27,19 @@ export function addressBlock(
     throw new CloudError('InvalidParameter', `the gateway ${gateway} is the first or last address of its network`);
   }
   return { gateway, netmask, cidr: `${numberToIp4(first)}/${prefix}` };
+}
+
+/** Blocks that mean something to every host and router, so that no guest network can have them. */
+const RESERVED = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'];
+
+/** A router stands in the guest network and in the public one at once; were the two alike, neither would be reached. */
+export async function mustBeApart(tx: Tx, cidr: string, { id, name }: { readonly id: Id<'zone'>; readonly name: string }): Promise<void> {
+  const reserved = RESERVED.find((block) => cidrsOverlap(block, cidr));
+  if (reserved !== undefined)
+    throw new CloudError('InvalidParameter', `the network ${cidr} overlaps with ${reserved}, whose addresses no guest can have`);
+  const ranges = await tx.find(ipRanges, { where: { zoneId: id, kind: 'public', removedAt: IsNull() } });
+  if (ranges.some(({ gateway, netmask }) => cidrsOverlap(cidrOf(gateway, netmask), cidr)))
+    throw new CloudError('InvalidParameter', `the network ${cidr} overlaps with the public addresses of the zone ${name}; choose another`);
 }
 
 /** The lowest VXLAN number of the physical network that nobody has. The row of the physical network is the lock. */

@@ -41,7 +41,9 @@ export const listPublicIpAddresses = command({
         params.isstaticnat === true || params.forvirtualnetwork === false ? where.sql('FALSE') : null,
       ],
       keyword: ['t.address'],
-      ...(all ? {} : { scope: { ...params, byId: params.id !== undefined } }),
+      ...(all && params.account === undefined && params.domainid === undefined
+        ? {}
+        : { scope: { ...params, byId: params.id !== undefined } }),
       order: 't.address_number',
       load: (ids) => loadPublicIps(context.db, ids),
     });
