@@ -69,12 +69,23 @@ async function furnish(cloud: Awaited<ReturnType<typeof startCloud>>) {
   const destroyed = await deploy(used, 'destroyed');
   await admin.run('destroyVirtualMachine', { id: destroyed });
   const fresh = await deploy(used, 'fresh', false);
+  const holding = await deploy(used, 'holding');
   const lonely = await deploy(bare, 'lonely', false);
   await admin.run('destroyVirtualMachine', { id: await deploy(idle, 'passing'), expunge: true });
   await deploy(halted, 'served');
   const routerOf = async (networkid: string): Promise<string> => (await admin.list('listRouters', { networkid }))[0].id;
   const [router, haltedRouter] = [await routerOf(used), await routerOf(halted)];
   await admin.run('stopRouter', { id: haltedRouter });
+
+  const { iso } = await admin.call('registerIso', {
+    name: 'disc',
+    displaytext: 'disc',
+    url: 'http://images.simulated.example/disc.iso',
+    zoneid: zoneId,
+    bootable: false,
+  });
+  await eventually('the ISO is there', async () => (await admin.list('listIsos', { id: iso[0].id }))[0]?.isready);
+  await admin.run('attachIso', { id: iso[0].id, virtualmachineid: holding });
 
   const { template } = await admin.call('registerTemplate', {
     name: 'doomed',
@@ -123,7 +134,8 @@ async function furnish(cloud: Awaited<ReturnType<typeof startCloud>>) {
     used: used as Id<'network'>,
     bare: bare as Id<'network'>,
     idle: idle as Id<'network'>,
-    machines: { running, stopped, destroyed, fresh, lonely },
+    iso: iso[0].id as string,
+    machines: { running, stopped, destroyed, fresh, lonely, holding },
     router,
     haltedRouter,
     consoleProxy: await one(`SELECT id FROM system_vm WHERE kind = 'console-proxy' AND removed_at IS NULL`),
@@ -244,6 +256,22 @@ const cases: Record<string, () => readonly Case[]> = {
   ],
   'vm.expunge': () => [{ begin: async () => ({ id: ids.machines.destroyed }), onFailure: repeatable }],
   'vm.resetPassword': () => [{ begin: async () => ({ id: ids.machines.stopped, sealedPassword: null }), onFailure: repeatable }],
+  'vm.changeIso': () => [
+    {
+      begin: async (at) => {
+        await forgetImages(at, 'all');
+        return { id: ids.machines.running, isoId: ids.iso };
+      },
+      onFailure: undone,
+      cleans: (at) => forgetImages(at, 'all'),
+    },
+    {
+      title: 'of a running guest, out of its drive',
+      begin: async () => ({ id: ids.machines.holding, isoId: null }),
+      onFailure: undone,
+    },
+    { title: 'of a stopped guest', begin: async () => ({ id: ids.machines.stopped, isoId: ids.iso }), onFailure: undone },
+  ],
   'systemVm.start': () => [
     {
       title: 'of a new one',
@@ -290,7 +318,7 @@ const cases: Record<string, () => readonly Case[]> = {
     {
       begin: async (at) => {
         await sql(at, `UPDATE stored_image SET state = 'NOT_DOWNLOADED', percent = 0 WHERE id = ?`, ids.doomedImage);
-        return { storedImageId: ids.doomedImage };
+        return { storedImageId: ids.doomedImage, round: 0 };
       },
       onFailure: repeatable,
       tells: true,

@@ -22,6 +22,13 @@ async function freshMac(tx: Tx, zoneId: Id<'zone'>): Promise<string> {
   }
 }
 
+/** A MAC that its user has chosen. The network's row is locked by then, so the same is not given twice in it. */
+async function freeMac(tx: Tx, { zoneId }: NetworkRow, mac: string): Promise<string> {
+  if ((await tx.countBy(nics, { mac, zoneId, removedAt: IsNull() })) > 0)
+    throw new CloudError('InvalidParameter', `the MAC ${mac} is taken by another NIC of this zone`);
+  return mac;
+}
+
 export interface GuestNicRequest {
   readonly machineId: Id<'machine'>;
   readonly network: NetworkRow;
@@ -29,10 +36,12 @@ export interface GuestNicRequest {
   readonly isDefault: boolean;
   /** Null: any free one. */
   readonly address: string | null;
+  /** Null: a new one. */
+  readonly mac: string | null;
 }
 
 /** A NIC in a guest network, with an address nobody else has. */
-export async function allocateGuestNic(tx: Tx, { machineId, network, device, isDefault, address }: GuestNicRequest): Promise<NicRow> {
+export async function allocateGuestNic(tx: Tx, { machineId, network, device, isDefault, address, mac }: GuestNicRequest): Promise<NicRow> {
   const id = newId('nic');
   const taken = await takeGuestAddress(tx, network, id, address);
   const row: NicRow = {
@@ -43,7 +52,7 @@ export async function allocateGuestNic(tx: Tx, { machineId, network, device, isD
     networkId: network.id,
     device,
     isDefault,
-    mac: await freshMac(tx, network.zoneId),
+    mac: mac === null ? await freshMac(tx, network.zoneId) : await freeMac(tx, network, mac),
     address: taken,
     netmask: network.netmask,
     gateway: network.gateway,

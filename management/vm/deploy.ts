@@ -6,12 +6,12 @@ import { newId } from '../../protocol/ids.ts';
 import { type Id, Secret } from '../../protocol/schema.ts';
 import type { Context } from '../core/context.ts';
 import { nextNumber } from '../core/counters.ts';
-import type { Tx } from '../core/db.ts';
+import { lock, type Tx } from '../core/db.ts';
 import { accounts } from '../core/owners.ts';
 import type { HostRow, ZoneRow } from '../infra/index.ts';
 import { machines } from '../machine/index.ts';
 import { allocateGuestNic, createGuestNetwork, type NetworkRow, networks } from '../network/index.ts';
-import { type DiskOfferingRow, networkOfferings, type ServiceOfferingRow, sizeOf } from '../offering/index.ts';
+import { type DiskOfferingRow, diskGibOf, networkOfferings, type ServiceOfferingRow, sizeOf } from '../offering/index.ts';
 import { allocateVolume } from '../storage/index.ts';
 import { storedImages, type TemplateRow } from '../template/index.ts';
 import { sshKeyPairs, vmKeys, vms } from './entities.ts';
@@ -31,6 +31,8 @@ export interface NewGuest {
   readonly networks: readonly NetworkRow[];
   /** Wanted addresses by network. */
   readonly addresses: ReadonlyMap<string, string>;
+  /** Wanted MACs by network. */
+  readonly macs: ReadonlyMap<string, string>;
   readonly userData: string | undefined;
   readonly keyPairs: readonly string[];
   readonly details: Readonly<Record<string, string>>;
@@ -84,9 +86,9 @@ export async function createGuest(tx: Tx, context: Context, wanted: NewGuest): P
   const account = await tx.findOneByOrFail(accounts, { id: owner.accountId });
   const name = checkHostName(wanted.name ?? `VM-${randomUUID()}`);
   const into = wanted.networks.length > 0 ? wanted.networks : [await usualNetwork(tx, context, wanted)];
-  for (const network of into) await checkNetwork(tx, network, zone, name);
+  for (const network of [...into].sort((a, b) => (a.id < b.id ? -1 : 1))) await checkNetwork(tx, network, zone, name);
   const rootBytes = isIso
-    ? diskBytes(wanted.diskOffering, wanted.diskSizeGib)
+    ? diskBytes(wanted.diskOffering, wanted.diskSizeGib, context)
     : Math.max(image.virtualSizeBytes, (wanted.rootSizeGib ?? offering.rootDiskSizeGib ?? 0) * GIB);
   if (!isIso && wanted.rootSizeGib !== undefined && wanted.rootSizeGib * GIB < image.virtualSizeBytes) {
     throw new CloudError(
@@ -101,6 +103,7 @@ export async function createGuest(tx: Tx, context: Context, wanted: NewGuest): P
       device,
       isDefault: device === 0,
       address: wanted.addresses.get(network.id) ?? null,
+      mac: wanted.macs.get(network.id) ?? null,
     });
   }
   // After the networks, as whoever makes a router does it in this order too and the counter is everybody's.
@@ -166,7 +169,7 @@ export async function createGuest(tx: Tx, context: Context, wanted: NewGuest): P
     sizeBytes: rootBytes,
   });
   if (!isIso && wanted.diskOffering) {
-    const sizeBytes = diskBytes(wanted.diskOffering, wanted.diskSizeGib);
+    const sizeBytes = diskBytes(wanted.diskOffering, wanted.diskSizeGib, context);
     await allocateVolume(tx, {
       ...volume,
       serviceOfferingId: null,
@@ -183,12 +186,9 @@ export async function createGuest(tx: Tx, context: Context, wanted: NewGuest): P
   return { id, password };
 }
 
-function diskBytes(offering: DiskOfferingRow | undefined, sizeGib: number | undefined): number {
+function diskBytes(offering: DiskOfferingRow | undefined, sizeGib: number | undefined, { settings }: Pick<Context, 'settings'>): number {
   if (!offering) throw new CloudError('InvalidParameter', 'diskofferingid is needed');
-  if (offering.sizeGib !== null) return offering.sizeGib * GIB;
-  if (sizeGib === undefined || sizeGib < 1)
-    throw new CloudError('InvalidParameter', `the disk offering ${offering.name} takes its size from you: give size in GiB`);
-  return sizeGib * GIB;
+  return diskGibOf(offering, sizeGib, settings) * GIB;
 }
 
 async function findKeys(tx: Tx, accountId: Id<'account'>, names: readonly string[]) {
@@ -205,6 +205,8 @@ export const noKey = (name: string) =>
 
 /** Without networks named: the account's only one in the zone, or a first one of the default offering. */
 async function usualNetwork(tx: Tx, context: Context, { owner, zone }: NewGuest): Promise<NetworkRow> {
+  // Two first deployments at once make one network, not two.
+  await lock(tx, accounts, { id: owner.accountId });
   const own = await tx.find(networks, { where: { accountId: owner.accountId, zoneId: zone.id, removedAt: IsNull() } });
   if (own.length > 1)
     throw new CloudError('InvalidParameter', 'the account has more than one network in this zone; say which with networkids');
@@ -221,17 +223,30 @@ async function usualNetwork(tx: Tx, context: Context, { owner, zone }: NewGuest)
   return createGuestNetwork(tx, context, { ...owner, zone, offering, name: `${account.name}-network` });
 }
 
-async function checkNetwork(tx: Tx, network: NetworkRow, zone: ZoneRow, hostName: string): Promise<void> {
-  if (network.zoneId !== zone.id) throw new CloudError('InvalidParameter', `the network ${network.name} is in another zone`);
-  if (network.state === 'Destroy') throw new CloudError('InvalidParameter', `the network ${network.name} is being deleted`);
+/** With the network locked: nobody else deletes it, or takes the name in it, before this transaction ends. */
+async function checkNetwork(tx: Tx, { id, name }: NetworkRow, zone: ZoneRow, hostName: string): Promise<void> {
+  const network = await lock(tx, networks, { id });
+  if (!network || network.removedAt || network.state === 'Destroy')
+    throw new CloudError('InvalidParameter', `the network ${name} is being deleted`);
+  if (network.zoneId !== zone.id) throw new CloudError('InvalidParameter', `the network ${name} is in another zone`);
+  await checkNameFree(tx, { hostName, networkIds: [id], except: null });
+}
+
+/** Names are in the DNS of each network; the networks are locked by the caller. */
+export async function checkNameFree(
+  tx: Tx,
+  { hostName, networkIds, except }: { hostName: string; networkIds: readonly Id<'network'>[]; except: Id<'machine'> | null },
+): Promise<void> {
+  if (networkIds.length === 0) return;
   const [twin] = await tx.query(
-    'SELECT v.id FROM vm v JOIN nic c ON c.machine_id = v.id AND c.removed_at IS NULL WHERE c.network_id = ? AND v.name = ? AND v.removed_at IS NULL LIMIT 1',
-    [network.id, hostName],
+    `SELECT n.name AS network FROM vm v JOIN nic c ON c.machine_id = v.id AND c.removed_at IS NULL JOIN network n ON n.id = c.network_id
+      WHERE c.network_id IN (?) AND v.name = ? AND v.removed_at IS NULL AND (? IS NULL OR v.id <> ?) LIMIT 1`,
+    [networkIds, hostName, except, except],
   );
   if (twin)
     throw new CloudError(
       'InvalidParameter',
-      `There is already a virtual machine with the host name ${hostName} in the network ${network.name}`,
+      `There is already a virtual machine with the host name ${hostName} in the network ${twin.network}`,
     );
 }
 

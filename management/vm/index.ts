@@ -1,7 +1,9 @@
 import { type Area, asSagas, asTables } from '../core/area.ts';
 import { asCommands } from '../core/command.ts';
+import { attachIso } from './commands/attach-iso.ts';
 import { createConsoleEndpoint } from './commands/create-console-endpoint.ts';
 import { deployVirtualMachine } from './commands/deploy-virtual-machine.ts';
+import { detachIso } from './commands/detach-iso.ts';
 import {
   destroyVirtualMachine,
   expungeVirtualMachine,
@@ -19,6 +21,7 @@ import { updateVirtualMachine } from './commands/update-virtual-machine.ts';
 import { consolesReconciler } from './consoles.ts';
 import { vmTables } from './entities.ts';
 import { expungeReconciler } from './reconcilers.ts';
+import { changeIsoSaga } from './sagas/change-iso.ts';
 import { deployVmSaga } from './sagas/deploy-vm.ts';
 import { destroyVmSaga } from './sagas/destroy-vm.ts';
 import { expungeVmSaga } from './sagas/expunge-vm.ts';
@@ -42,6 +45,8 @@ export const vmArea: Area = {
     updateVirtualMachine,
     listVirtualMachines,
     resetPasswordForVirtualMachine,
+    attachIso,
+    detachIso,
     createSSHKeyPair,
     registerSSHKeyPair,
     deleteSSHKeyPair,
@@ -50,7 +55,7 @@ export const vmArea: Area = {
     listConsoleSessions,
     listCapacity,
   ),
-  sagas: asSagas(deployVmSaga, startVmSaga, stopVmSaga, rebootVmSaga, destroyVmSaga, expungeVmSaga, resetPasswordSaga),
+  sagas: asSagas(deployVmSaga, startVmSaga, stopVmSaga, rebootVmSaga, destroyVmSaga, expungeVmSaga, resetPasswordSaga, changeIsoSaga),
   reconcilers: [consolesReconciler, expungeReconciler],
   settings: vmSettings,
 };

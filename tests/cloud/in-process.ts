@@ -77,7 +77,10 @@ export async function takeOver(cloud: Cloud, connections: ServiceConnections, co
       [...cloud.hosts.values()].map(async (host) => ({
         id: host.id,
         clusterId: hostClusters.find(({ id }) => id === host.id)?.clusterId ?? '',
-        specs: (await host.machines.list()).flatMap(({ id }) => host.specOf(id) ?? []),
+        specs: (await host.machines.list()).flatMap(({ id }) => {
+          const spec = host.specOf(id);
+          return spec ? [{ ...spec, iso: host.isoOf(id) }] : [];
+        }),
         networks: host.networks(),
       })),
     ),
@@ -174,7 +177,8 @@ export async function takeOver(cloud: Cloud, connections: ServiceConnections, co
     machines: async () => {
       const found: Record<string, unknown> = {};
       // What a host carries besides is kept true by a reconciler, whoever else tells it.
-      for (const [id, host] of hosts) found[id] = (await host.machines.list()).map((machine) => machine.id).sort();
+      for (const [id, host] of hosts)
+        found[id] = (await host.machines.list()).map((machine) => [machine.id, host.isoOf(machine.id)]).sort();
       for (const [clusterId, pools] of storage)
         for (const [poolId, { images, volumes }] of pools)
           found[`${clusterId} ${poolId}`] = { images: [...images.keys()].sort(), volumes: [...volumes.keys()].sort() };

@@ -12,6 +12,9 @@ import { createGuest } from '../deploy.ts';
 import { deployVmSaga } from '../sagas/deploy-vm.ts';
 import { vmView } from '../views.ts';
 
+/** Unicast, as a NIC's must be. */
+const MAC = /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i;
+
 export const deployVirtualMachine = command({
   name: 'deployVirtualMachine',
   about: 'Creates a virtual machine from a template or an ISO and starts it.',
@@ -26,7 +29,8 @@ export const deployVirtualMachine = command({
     group: p.string('its group'),
     networkids: p.entities("its networks, the default one first; the account's own network when left out", networkKind, 'operate'),
     ipaddress: p.ip4('its address in the default network'),
-    iptonetworklist: p.maps('its addresses by network; goes instead of networkids', ['networkid', 'ip']),
+    macaddress: p.string('its MAC in the default network', { match: MAC }),
+    iptonetworklist: p.maps('its addresses, and MACs, by network; goes instead of networkids', ['networkid', 'ip', 'mac']),
     userdata: p.string('user data in Base64', { max: 1_048_576 }),
     keypair: p.string('name of an SSH key pair'),
     keypairs: p.texts('names of SSH key pairs'),
@@ -62,10 +66,14 @@ export const deployVirtualMachine = command({
       );
     }
     if (params.hostid !== undefined && !isRootAdmin(context.caller)) throw new CloudError('Forbidden', 'only root admins choose a host');
+    if (params.hostid !== undefined && params.hostid.zoneId !== zone.id)
+      throw new CloudError('InvalidParameter', `the host ${params.hostid.name} is not in the zone ${zone.name}`);
     const owner = await ownerOf(context, params);
-    const { networks, addresses } = await chosenNetworks(context, params);
+    const { networks, addresses, macs } = await chosenNetworks(context, params);
     for (const network of networks) {
-      if (network.accountId !== owner.accountId && !isRootAdmin(context.caller))
+      // A root admin may look into another's network with a machine of his own, but not put one tenant's machine into another's.
+      const isOwn = isRootAdmin(context.caller) && owner.accountId === context.caller.accountId;
+      if (network.accountId !== owner.accountId && !isOwn)
         throw new CloudError('InvalidParameter', `the network ${network.name} belongs to another account`);
     }
     return context.db.transact(async (tx) => {
@@ -79,6 +87,7 @@ export const deployVirtualMachine = command({
         group: params.group,
         networks,
         addresses,
+        macs,
         userData: params.userdata,
         keyPairs: [...(params.keypair === undefined ? [] : [params.keypair]), ...(params.keypairs ?? [])],
         details: params.details ?? {},
@@ -104,23 +113,39 @@ async function chosenNetworks(
   {
     networkids = [],
     ipaddress,
+    macaddress,
     iptonetworklist,
-  }: { networkids?: NetworkRow[] | undefined; ipaddress?: string | undefined; iptonetworklist?: Record<string, string>[] | undefined },
-): Promise<{ networks: NetworkRow[]; addresses: Map<string, string> }> {
+  }: {
+    macaddress?: string | undefined;
+    networkids?: NetworkRow[] | undefined;
+    ipaddress?: string | undefined;
+    iptonetworklist?: Record<string, string>[] | undefined;
+  },
+): Promise<{ networks: NetworkRow[]; addresses: Map<string, string>; macs: Map<string, string> }> {
   const addresses = new Map<string, string>();
+  const macs = new Map<string, string>();
   if (!iptonetworklist) {
     const [first] = networkids;
     if (ipaddress !== undefined && first) addresses.set(first.id, ipaddress);
     if (ipaddress !== undefined && !first) throw new CloudError('InvalidParameter', 'ipaddress goes together with networkids');
-    return { networks: networkids, addresses };
+    if (macaddress !== undefined && first) macs.set(first.id, macaddress.toLowerCase());
+    if (macaddress !== undefined && !first) throw new CloudError('InvalidParameter', 'macaddress goes together with networkids');
+    return { networks: networkids, addresses, macs };
   }
   if (networkids.length > 0) throw new CloudError('InvalidParameter', 'give either networkids or iptonetworklist');
+  const ids = iptonetworklist.map(({ networkid = '' }) => networkid.trim().toLowerCase());
+  // Two NICs in one network would have one name and two addresses; and the list below leaves out what it has read already.
+  const twice = ids.find((id, index) => ids.indexOf(id) < index);
+  if (twice !== undefined) throw new CloudError('InvalidParameter', `the network ${twice.slice(0, 36)} is given twice`);
   const list = p.entities('networks', networkKind, 'operate');
   const place = { command: 'deployVirtualMachine', param: 'iptonetworklist', context };
-  const networks = (await list.read({ text: iptonetworklist.map(({ networkid }) => networkid ?? '').join(',') }, place)) ?? [];
-  for (const [index, { ip }] of iptonetworklist.entries()) {
+  const networks = (await list.read({ text: ids.join(',') }, place)) ?? [];
+  if (ipaddress !== undefined || macaddress !== undefined)
+    throw new CloudError('InvalidParameter', 'addresses and MACs are given either in iptonetworklist or as ipaddress and macaddress');
+  for (const [index, { ip, mac }] of iptonetworklist.entries()) {
     const network = networks[index];
+    if (network && mac) macs.set(network.id, ((await p.string('MAC', { match: MAC }).read({ text: mac }, place)) ?? '').toLowerCase());
     if (network && ip) addresses.set(network.id, (await p.ip4('address').read({ text: ip }, place)) ?? '');
   }
-  return { networks, addresses };
+  return { networks, addresses, macs };
 }

@@ -1,3 +1,4 @@
+import { CloudError } from '../../../protocol/errors.ts';
 import { userKind } from '../../account/index.ts';
 import { command, reply } from '../../core/command.ts';
 import { list, ownerParams, pageParams, where } from '../../core/list.ts';
@@ -7,7 +8,7 @@ import { networkKind } from '../../network/index.ts';
 import { serviceOfferingKind } from '../../offering/index.ts';
 import { storagePoolKind } from '../../storage/index.ts';
 import { templateKind } from '../../template/index.ts';
-import { loadVms, vmKind, vmView } from '../views.ts';
+import { loadVms, type VmDetail, vmDetails, vmKind, vmView } from '../views.ts';
 
 export const listVirtualMachines = command({
   name: 'listVirtualMachines',
@@ -35,11 +36,15 @@ export const listVirtualMachines = command({
     haenable: p.boolean('those that are started elsewhere when their host is lost, or not'),
     displayvm: p.boolean('those shown to their owner, or not', { adminOnly: true }),
     userdata: p.boolean('show user data, too'),
-    details: p.texts('kinds of details to show; all are'),
+    details: p.texts(`kinds of details to show, all unless given: ${vmDetails.join(', ')}`),
+    retrieveonlyresourcecount: p.boolean('only how many there are'),
   },
   reply: reply.list(vmView),
-  run: (context, params) =>
-    list(context, params, {
+  run: (context, params) => {
+    if (params.id !== undefined && params.ids !== undefined)
+      throw new CloudError('InvalidParameter', 'Specify either id or ids but not both parameters');
+    const only = params.details === undefined ? undefined : new Set(params.details.map(readDetail));
+    return list(context, params, {
       from: 'vm t JOIN machine m ON m.id = t.id LEFT JOIN host h ON h.id = m.host_id',
       where: [
         where.sql('t.removed_at IS NULL'),
@@ -73,20 +78,34 @@ export const listVirtualMachines = command({
         params.keypair === undefined
           ? null
           : where.sql('EXISTS (SELECT 1 FROM vm_key k WHERE k.machine_id = t.id AND k.name = ?)', params.keypair),
-        where.equal('m.hypervisor', params.hypervisor),
+        params.hypervisor === undefined ? null : where.sql('LOWER(m.hypervisor) = ?', params.hypervisor.toLowerCase()),
         where.equal('m.ha_enabled', params.haenable),
         where.equal('t.display_vm', params.displayvm ?? (context.caller.accountType === 'admin' ? undefined : true)),
       ],
       keyword: ['t.name', 't.display_name', 'm.state'],
       scope: { ...params, byId: params.id !== undefined || params.ids !== undefined },
-      load: (ids) => loadVms(context.db, ids, { withUserData: params.userdata ?? false }),
-    }),
+      load: async (ids) =>
+        params.retrieveonlyresourcecount
+          ? []
+          : loadVms(context.db, ids, { withUserData: params.userdata ?? false, ...(only ? { only } : {}) }),
+    });
+  },
 });
+
+function readDetail(text: string): VmDetail {
+  const found = vmDetails.find((name) => name === text.toLowerCase());
+  if (found === undefined)
+    throw new CloudError(
+      'InvalidParameter',
+      `The details parameter contains a non permitted value ${text.slice(0, 60)}. The allowed values are ${vmDetails.join(', ')}`,
+    );
+  return found;
+}
 
 const like = (text: string) => `%${text.replace(/[\\%_]/g, '\\$&')}%`;
 const stateFilter = (state: string | undefined) => {
   if (state === undefined) return null;
   return state.toLowerCase() === 'present'
-    ? where.sql("m.state NOT IN ('Destroyed', 'Expunging', 'Error')")
+    ? where.sql("m.state NOT IN ('Destroyed', 'Expunging')")
     : where.sql('LOWER(m.state) = ?', state.toLowerCase());
 };

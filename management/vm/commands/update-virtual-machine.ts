@@ -1,9 +1,11 @@
 import { CloudError } from '../../../protocol/errors.ts';
 import { command, reply } from '../../core/command.ts';
+import { lock } from '../../core/db.ts';
 import { p, required } from '../../core/params.ts';
 import { machines } from '../../machine/index.ts';
+import { networks, networksOf } from '../../network/index.ts';
 import { osTypeKind } from '../../template/index.ts';
-import { checkHostName, checkUserData } from '../deploy.ts';
+import { checkHostName, checkNameFree, checkUserData } from '../deploy.ts';
 import { vms } from '../entities.ts';
 import { writeMetadata } from '../metadata.ts';
 import { userDataMaxBytes } from '../settings.ts';
@@ -31,15 +33,12 @@ export const updateVirtualMachine = command({
     await context.db.transact(async (tx) => {
       if (name !== undefined && name !== vm.name) {
         checkHostName(name);
+        const networkIds = (await networksOf(tx, vm.id)).sort();
+        for (const id of networkIds) await lock(tx, networks, { id });
         const machine = await tx.findOneByOrFail(machines, { id: vm.id });
         if (machine.state !== 'Stopped')
           throw new CloudError('InvalidParameter', 'the host name can be changed only while the virtual machine is stopped');
-        const [twin] = await tx.query(
-          `SELECT o.id FROM vm o JOIN nic c ON c.machine_id = o.id AND c.removed_at IS NULL JOIN nic mine ON mine.network_id = c.network_id AND mine.machine_id = ? AND mine.removed_at IS NULL
-            WHERE o.name = ? AND o.id <> ? AND o.removed_at IS NULL LIMIT 1`,
-          [vm.id, name, vm.id],
-        );
-        if (twin) throw new CloudError('InvalidParameter', `There is already a virtual machine with the host name ${name} in its network`);
+        await checkNameFree(tx, { hostName: name, networkIds, except: vm.id });
       }
       await tx.update(
         vms,
