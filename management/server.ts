@@ -16,7 +16,6 @@ import { sessionTimeoutMinutes } from './core/auth/session.ts';
 import { openCertificates } from './core/certificates.ts';
 import { type Registry, registry } from './core/command.ts';
 import { openDatabase, type Table } from './core/db.ts';
-import { raiseAlert } from './core/events.ts';
 import { closeHttpServer, createHttpServer } from './core/http.ts';
 import { openJobs } from './core/jobs.ts';
 import { authorityStore } from './core/kept.ts';
@@ -24,6 +23,7 @@ import { defaultPageSize } from './core/list.ts';
 import { openMetrics } from './core/metrics.ts';
 import { ownerTables } from './core/owners.ts';
 import { type Reconciliation, startReconcilers } from './core/reconcile.ts';
+import { isAlarming, raiseRefusal } from './core/refusals.ts';
 import type { AgentAddress, Probe } from './core/saga.ts';
 import { openSecrets } from './core/secrets.ts';
 import type { Services } from './core/services.ts';
@@ -147,20 +147,12 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
       };
       for (const { agentHooks } of areas) await agentHooks?.prepare?.(own, peer);
     },
-    onRefused: ({ reason, address, peer, words }) => {
-      metrics.linkRefused(reason);
-      log.warn({ reason, address, peer, words }, 'connection refused on the agents port');
-      if (['other-authority', 'expired', 'revoked', 'other-kind', 'other-machine', 'bad-token', 'removed'].includes(reason)) {
-        const who = peer ? ` that called itself ${peer.kind} ${peer.id}` : '';
-        run(
-          'alert',
-          db.transact((tx) =>
-            raiseAlert(tx, 'certificate', `A connection from ${address}${who} was refused on the agents port: ${words}`, {
-              resourceId: peer?.id ?? null,
-            }),
-          ),
-        );
-      }
+    onRefused: (refusal) => {
+      if (!isAlarming(refusal)) return;
+      run(
+        'alert',
+        db.transact((tx) => raiseRefusal(tx, refusal)),
+      );
     },
     onAskDone: ({ name, outcome, seconds }) => metrics.askDone(name, outcome, seconds),
   });
@@ -210,6 +202,7 @@ export async function startManagement(options: ManagementOptions): Promise<Manag
   );
   metrics.gauge('agents_connected', 'Agents linked to this server', () => theHub().counts.connected);
   metrics.gauge('asks_in_flight', 'Asks that agents have not answered yet', () => theHub().counts.asksInFlight);
+  metrics.counter('link_refused_total', 'Connections to the agents port that were refused', 'reason', () => theHub().counts.refused);
   metrics.gauge('jobs_running', 'Jobs that this server runs now', () => jobs.running());
 
   const httpPort = (server.address() as AddressInfo).port;

@@ -4,9 +4,10 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 export interface Metrics {
   apiCall: (command: string, status: number, seconds: number) => void;
   askDone: (message: string, outcome: string, seconds: number) => void;
-  linkRefused: (reason: string) => void;
   /** A figure that is read when Prometheus asks. */
   gauge: (name: string, about: string, read: () => number) => void;
+  /** Counts that somebody else keeps, by one label. */
+  counter: (name: string, about: string, label: string, read: () => Readonly<Record<string, number>>) => void;
   text: () => Promise<string>;
 }
 
@@ -29,16 +30,9 @@ export function openMetrics(): Metrics {
     buckets,
     registers,
   });
-  const refused = new Counter({
-    name: 'nephos_link_refused_total',
-    help: 'Connections to the agents port that were refused',
-    labelNames: ['reason'],
-    registers,
-  });
   return {
     apiCall: (command, status, seconds) => calls.observe({ command, status }, seconds),
     askDone: (message, outcome, seconds) => asks.observe({ message, outcome }, seconds),
-    linkRefused: (reason) => refused.inc({ reason }),
     gauge: (name, about, read) => {
       new Gauge({
         name: `nephos_${name}`,
@@ -46,6 +40,18 @@ export function openMetrics(): Metrics {
         registers,
         collect() {
           this.set(read());
+        },
+      });
+    },
+    counter: (name, about, label, read) => {
+      new Counter({
+        name: `nephos_${name}`,
+        help: about,
+        labelNames: [label],
+        registers,
+        collect() {
+          this.reset();
+          for (const [value, count] of Object.entries(read())) this.inc({ [label]: value }, count);
         },
       });
     },
