@@ -1,5 +1,6 @@
 /** A system VM that exists in memory only: it joins with the token of its boot arguments and keeps its kind's messages' promises. */
 import { createHash } from 'node:crypto';
+import { CloudError } from '../../protocol/errors.ts';
 import type { SystemVmKindName } from '../../protocol/kinds.ts';
 import { type AgentLink, openAgentLink } from '../../protocol/link/agent-link.ts';
 import { memoryIdentityStore } from '../../protocol/link/identity.ts';
@@ -54,13 +55,15 @@ const lineOf = ([stage, atSeconds]: readonly [string, number], words = ''): stri
   `NEPHOS-STAGE ${stage} ${atSeconds.toFixed(2)}${words}\r\n`;
 
 export interface BootFailure {
-  readonly stage: 'arguments' | 'network' | 'role';
+  readonly stage: 'arguments' | 'network' | 'role' | 'unknown-type';
   readonly reason: string;
 }
 /** What the serial console says of a boot, or of one whose stage fails each time the program is started. */
 export function simulatedConsole(kind: string, failure: BootFailure | null): string {
   const begun = `Linux version 6.12\r\n${BOOT.map((stage) => lineOf(stage, stage[0] === 'role' ? ` ${kind}` : '')).join('')}`;
   if (!failure) return `${begun}${PROGRAM.map((stage) => lineOf(stage)).join('')}`;
+  // Told before any program is started, and nothing comes after it.
+  if (failure.stage === 'unknown-type') return `${begun.replace(/NEPHOS-STAGE role.*/, '')}${lineOf(['unknown-type', 1.3])}`;
   const broken = (laterSeconds: number): string =>
     PROGRAM.slice(0, PROGRAM.findIndex(([stage]) => stage === failure.stage) + 1)
       .map(([stage, at]) => lineOf([stage, at + laterSeconds], stage === failure.stage ? ` failed: ${failure.reason}` : ''))
@@ -152,6 +155,7 @@ const roles: Record<SystemVmKindName, (downloadMs: number) => Role> = {
   },
   'secondary-storage': (downloadMs) => {
     const images = new Map<string, string>();
+    const asks = new Map<string, number>();
     return {
       configuration: () => null,
       beat: async () => ({ secondaryStorage: { activeCommands: 0, downloads: [] } }),
@@ -159,6 +163,11 @@ const roles: Record<SystemVmKindName, (downloadMs: number) => Role> = {
         on(ApplySecondaryStorage, async ({ generation }) => ({ generation })),
         on(DownloadImage, async ({ imageId, url }) => {
           await new Promise((resolve) => setTimeout(resolve, downloadMs));
+          // An image server of the simulation is away as often as the image's name says.
+          const asked = (asks.get(imageId) ?? 0) + 1;
+          asks.set(imageId, asked);
+          if (asked <= Number(new URL(url).searchParams.get('away') ?? 0))
+            throw new CloudError('Unreachable', 'the server images.simulated.example refuses the connection');
           const sha256 = createHash('sha256').update(url).digest('hex');
           images.set(imageId, sha256);
           return {

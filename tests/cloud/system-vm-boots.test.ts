@@ -26,6 +26,7 @@ test('boots and keys of system VMs', { timeout: 150_000 }, async (t) => {
   const steps: [string, (zone: Zone) => Promise<void>][] = [
     ['SV-14 the stages of each boot and their times are told by the API, and by one event', trace],
     ['SV-14 a stage of a router that fails is named to the tenant, and to operators with its reason', failedRouter],
+    ['SV-13 a system VM whose type is not known starts nothing, and an event says so', unknownType],
     ['SV-14 a reboot that fails at a stage says so with the last words of the console', failedReboot],
     ['SV-16 another ssh key of the cloud reaches all system VMs, also those that were away, and new ones', rotation],
   ];
@@ -120,6 +121,25 @@ async function failedRouter(zone: Zone) {
   await bootOf(zone, router.id, 'Up');
   const open = 'SELECT COUNT(*) AS n FROM alert WHERE resource_id = ? AND resolved_at IS NULL';
   assert.equal(Number((await zone.cloud.db.rows<{ n: string }>(open, [network.id]))[0]?.n), 0, 'the alert has ended');
+}
+
+async function unknownType(zone: Zone) {
+  const network = await zone.network('typeless');
+  broken.set('router', { stage: 'unknown-type', reason: '' });
+  const told = await refusal(zone.deploy({ networkids: network.id, name: 'typeless-1' }));
+  broken.clear();
+  assert.match(told, /boot stage unknown-type failed/);
+  const event = await eventually('the event', async () =>
+    (await zone.list('listEvents', { type: 'SYSTEMVM.BOOT', level: 'ERROR', listall: true })).find(({ description }) =>
+      /stage unknown-type failed: the boot arguments name no known type/.test(description),
+    ),
+  );
+  assert.deepEqual(await zone.list('listRouters', { networkid: network.id }), [], 'no half of a router is left');
+  const [boot] = await zone.list('listSystemVmBoots', { id: event.resourceid });
+  assert.deepEqual(
+    boot.stage.map(({ name }: { name: string }) => name),
+    ['boot', 'payload', 'unknown-type'],
+  );
 }
 
 async function failedReboot(zone: Zone) {
