@@ -1,6 +1,7 @@
 /** Paths and files of this checkout's installation: where things lie under var/, and the management server's configuration. */
 import { join, resolve } from 'node:path';
 import type { Config } from '../management/config.ts';
+import { CloudError } from '../protocol/errors.ts';
 import type { ServiceConnections } from './services.ts';
 import { topology } from './topology.ts';
 
@@ -20,9 +21,18 @@ export const pathsOf = (varDir: string) => ({
   managementPid: join(varDir, 'run/management.pid'),
 });
 
+/** Every address of the machine, so that a browser elsewhere reaches the demo, unless whoever starts it says otherwise. */
+function httpAddress(): string {
+  const address = process.env['NEPHOS_HTTP_ADDRESS'] ?? '0.0.0.0';
+  // What runs on this machine asks at 127.0.0.1.
+  if (address !== '0.0.0.0' && address !== '127.0.0.1')
+    throw new CloudError('InvalidParameter', `NEPHOS_HTTP_ADDRESS is 0.0.0.0 or 127.0.0.1, not ${address}`);
+  return address;
+}
+
 export const managementConfig = (varDir: string, { database, redis }: ServiceConnections): Config => ({
   varDirectory: varDir,
-  http: { address: '0.0.0.0', port: HTTP_PORT },
+  http: { address: httpAddress(), port: HTTP_PORT },
   link: { addresses: [topology.machine.management.address], port: LINK_PORT },
   advertise: [`${topology.machine.management.address}:${LINK_PORT}`],
   database: { ...database, poolSize: 20 },
