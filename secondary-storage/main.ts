@@ -14,7 +14,14 @@ export const role: Role = {
       run: runCommand,
       networkReady,
     });
-    const images = openImageServer({ log, identity, folders: storage.stores.openFolders, port: IMAGES_PORT, networkReady });
+    const images = openImageServer({
+      log,
+      identity,
+      folders: storage.stores.openFolders,
+      isRemovedHost: storage.isRemovedHost,
+      port: IMAGES_PORT,
+      networkReady,
+    });
     // The first certificate comes with the link, a new one with each renewal; a beat after that at the latest it is in use.
     onUp(() => void images.refresh());
     return {

@@ -17,6 +17,7 @@ const content = randomBytes(3_000_000);
 const sha256 = createHash('sha256').update(content).digest('hex');
 const imageId = newId('template');
 const host = authority.identity('host');
+const removed = new Set<string>();
 let own: LinkIdentity | null = null;
 let folder: string;
 let server: ImageServer;
@@ -29,7 +30,13 @@ before(async () => {
   const description = { version: '1', imageId, format: 'QCOW2', fileName: 'image.qcow2', downloadedBytes: 1, sizeBytes: content.length };
   await writeFile(join(place, 'image.json'), JSON.stringify({ ...description, virtualSizeBytes: 1, sha256, checksum: '{SHA-512}00' }));
   await mkdir(join(folder, 'template', `${newId('template')}.part`));
-  server = openImageServer({ log: createLog('images', { level: 'silent' }), identity: () => own, folders: () => [folder], port: 0 });
+  server = openImageServer({
+    log: createLog('images', { level: 'silent' }),
+    identity: () => own,
+    folders: () => [folder],
+    isRemovedHost: (id) => removed.has(id),
+    port: 0,
+  });
 });
 after(async () => {
   await server.close();
@@ -60,6 +67,8 @@ function get(
         headers,
         agent: false,
         ...clientTls(identity, { kind: 'secondary-storage' }),
+        // Made from the identity, it would take the place of another key and certificate.
+        ...('cert' in tls ? { secureContext: undefined } : {}),
         ...tls,
       },
       async (response) => {
@@ -111,6 +120,15 @@ test('threat class 1: nobody but a host of this cloud gets anything', async () =
   );
   const expired = authority.issue({ uri: `nephos://host/${host.id}` }, { expired: true });
   await assert.rejects(get(`/images/${imageId}`, { tls: { key: expired.key, cert: expired.cert } }), /ECONNRESET|alert|socket hang up/i);
+});
+
+test('threat class 12: a host that was removed gets nothing with the certificate it still has', async () => {
+  const former = authority.identity('host');
+  assert.equal((await get(`/images/${imageId}`, { identity: former })).status, 200);
+  removed.add(former.id);
+  const { status, body } = await get(`/images/${imageId}`, { identity: former });
+  assert.deepEqual([status, body.length], [403, 0]);
+  assert.equal((await get(`/images/${imageId}`)).status, 200, 'the others do as before');
 });
 
 test('what is not an image is not there', async () => {

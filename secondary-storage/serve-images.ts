@@ -19,6 +19,8 @@ export interface ImageServerOptions {
   readonly identity: () => LinkIdentity | null;
   /** Folders of the stores that are open. */
   readonly folders: () => readonly string[];
+  /** A host that was removed keeps its certificate until that runs out. */
+  readonly isRemovedHost: (id: string) => boolean;
   readonly port: number;
   readonly networkReady?: Promise<void>;
 }
@@ -65,8 +67,8 @@ export function openImageServer(options: ImageServerOptions): ImageServer {
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const end = (status: number, headers: Record<string, string | number> = {}): void => void response.writeHead(status, headers).end();
     const peer = request.socket instanceof TLSSocket ? peerOf(request.socket.getPeerCertificate()) : null;
-    if (peer?.kind !== 'host') {
-      log.warn({ peer, address: request.socket.remoteAddress }, 'image refused: not a host');
+    if (peer?.kind !== 'host' || options.isRemovedHost(peer.id)) {
+      log.warn({ peer, address: request.socket.remoteAddress }, 'image refused: not a host of this cloud');
       return end(403);
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') return end(405, { allow: 'GET, HEAD' });

@@ -80,6 +80,7 @@ async function makeWorld(context: TestContext): Promise<World> {
         ownCidrs: [],
         proxyUrl: null,
         downloadsMax: 4,
+        removedHostIds: [],
         ...over,
       });
       const download: Running['download'] = (url, wanted = {}) =>
@@ -368,13 +369,23 @@ test('what unfinished downloads left long ago is swept away', async (context) =>
   assert.deepEqual((await world.left()).sort(), [`${fresh}.part`, 'not-ours.part'].sort());
 });
 
+test('threat class 12: the hosts that were removed are those that management told last', async (context) => {
+  const world = await makeWorld(context);
+  const [gone, back] = [newId('host'), newId('host')];
+  const { ask, storage } = await world.start({ generation: 5, removedHostIds: [gone, back] });
+  assert.deepEqual([gone, back, newId('host')].map(storage.isRemovedHost), [true, true, false]);
+  const later = { generation: 6, stores: [], allowedInternalCidrs: [], ownCidrs: [], proxyUrl: null, downloadsMax: 1 };
+  await ask(ApplySecondaryStorage, { ...later, removedHostIds: [gone] });
+  assert.deepEqual([gone, back].map(storage.isRemovedHost), [true, false]);
+});
+
 test('stores are measured, unknown ones refused, older configurations ignored', async (context) => {
   const world = await makeWorld(context);
   const { ask } = await world.start({ generation: 5 });
   const { totalBytes, usedBytes } = await ask(MeasureStore, { storeId: world.storeId });
   assert.ok(totalBytes > usedBytes && usedBytes > 0);
   await assert.rejects(ask(MeasureStore, { storeId: newId('imageStore') }), refusedWith(/was not told of that store/, 'NotFound'));
-  const older = { generation: 4, stores: [], allowedInternalCidrs: [], ownCidrs: [], proxyUrl: null, downloadsMax: 1 };
+  const older = { generation: 4, stores: [], allowedInternalCidrs: [], ownCidrs: [], proxyUrl: null, downloadsMax: 1, removedHostIds: [] };
   assert.deepEqual(await ask(ApplySecondaryStorage, older), { generation: 5 });
   await ask(MeasureStore, { storeId: world.storeId });
   await assert.rejects(

@@ -34,6 +34,7 @@ export interface SecondaryStorage {
   readonly handlers: readonly Handler[];
   readonly beat: () => Promise<Beat>;
   readonly stores: Stores;
+  readonly isRemovedHost: (id: string) => boolean;
   readonly close: () => Promise<void>;
 }
 
@@ -61,7 +62,9 @@ export function openSecondaryStorage(options: SecondaryStorageOptions): Secondar
     ownCidrs: [],
     proxyUrl: null,
     downloadsMax: 1,
+    removedHostIds: [],
   };
+  let removedHosts: ReadonlySet<string> = new Set();
   const stores = openStores({ mountFolder: options.mountFolder, run: options.run }, log);
   const running = new Map<string, Running>();
   const downloadTurn = turns(() => configuration.downloadsMax);
@@ -166,6 +169,7 @@ export function openSecondaryStorage(options: SecondaryStorageOptions): Secondar
     if (wanted.proxyUrl !== null && (!URL.canParse(wanted.proxyUrl) || new URL(wanted.proxyUrl).protocol !== 'http:'))
       throw new CloudError('InvalidParameter', 'the proxy for downloads must be an http URL');
     configuration = wanted;
+    removedHosts = new Set(wanted.removedHostIds);
     await networkReady;
     await stores.apply(wanted.stores);
     const isRunning = (imageId: string): boolean => [...running.values()].some((one) => one.imageId === imageId);
@@ -209,6 +213,7 @@ export function openSecondaryStorage(options: SecondaryStorageOptions): Secondar
   return {
     handlers,
     stores,
+    isRemovedHost: (id) => removedHosts.has(id),
     beat: async () => ({
       secondaryStorage: {
         activeCommands,

@@ -1,6 +1,9 @@
 import { message } from '../message.ts';
 import { type Infer, s } from '../schema.ts';
 
+/** Enough for a year of a large cloud; the latest count. */
+export const REMOVED_HOSTS_MAX = 10_000;
+
 export const StoreSpec = s.object({
   id: s.id('imageStore'),
   provider: s.oneOf('NFS', 'Directory'),
@@ -21,6 +24,8 @@ export const SecondaryStorageConfiguration = s.object({
   ownCidrs: s.list(s.cidr4(), { max: 256 }),
   proxyUrl: s.nullable(s.string({ max: 1000 })),
   downloadsMax: s.int({ min: 1, max: 1000 }),
+  /** Hosts that are none any more and still hold a certificate that has not run out: images are not for them. */
+  removedHostIds: s.list(s.id('host'), { max: REMOVED_HOSTS_MAX }),
 });
 export type SecondaryStorageConfiguration = Infer<typeof SecondaryStorageConfiguration>;
 export const ApplySecondaryStorage = message({
