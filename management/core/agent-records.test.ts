@@ -6,9 +6,9 @@ import { WebSocket } from 'ws';
 import { withScratchDatabase } from '../../lab/services.ts';
 import { newAgent, newJoinToken, openAgentRecords, removeAgent } from './agent-records.ts';
 import { memoryAuthority, newPeer, silentLog } from './agents.testing.ts';
-import { openAgentHub, type Refusal } from './agents.ts';
+import { openAgentHub, type Peer, type Refusal } from './agents.ts';
 import { asTables } from './area.ts';
-import { openDatabase } from './db.ts';
+import { type Database, openDatabase } from './db.ts';
 import { sha256Hex } from './secrets.ts';
 import { agents, coreTables } from './tables.ts';
 
@@ -80,6 +80,69 @@ test('SV-19 when an agent is removed none of its certificates counts any more, t
       assert.ok(refusals.filter(({ reason }) => reason === 'revoked').length >= papers.length);
     } finally {
       await hub.close();
+      records.close();
+      await db.close();
+    }
+  });
+});
+
+test('SV-20 agents that come back together are written together, and what is refused to one is not refused to the others', async () => {
+  await withScratchDatabase(async ({ database }) => {
+    const db = await openDatabase({ ...database, poolSize: 4 }, asTables(...coreTables), [], silentLog);
+    await db.source.synchronize();
+    let transactions = 0;
+    const counting: Database = {
+      ...db,
+      transact: (work) => {
+        transactions += 1;
+        return db.transact(work);
+      },
+    };
+    const told: string[] = [];
+    const records = await openAgentRecords(counting, ({ id }) => void told.push(id));
+    try {
+      const serverId = randomUUID();
+      const peers = Array.from({ length: 60 }, () => newPeer());
+      const [gone, other] = [newPeer(), newPeer()];
+      await db.transact(async (tx) => {
+        for (const peer of [...peers, gone, other]) await newAgent(tx, { ...peer, zoneId: null, address: '192.0.2.7' });
+        await removeAgent(tx, gone.id);
+      });
+      const connect = (peer: Peer) =>
+        records.connected(peer, {
+          version: `1-${peer.id}`,
+          address: '192.0.2.1',
+          serverId,
+          serial: `s-${peer.id}`,
+          notAfter: 1_900_000_000_000,
+        });
+      const outcomes = await Promise.allSettled([
+        connect(gone),
+        ...peers.map(connect),
+        connect(newPeer()),
+        connect({ ...other, kind: 'router' }),
+      ]);
+      const codes = outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome.reason.code : 'written'));
+      assert.deepEqual(codes, ['Forbidden', ...peers.map(() => 'written'), 'NotFound', 'NotFound']);
+      assert.equal(transactions, 1, 'all of them in one transaction');
+      assert.deepEqual(told.sort(), peers.map(({ id }) => id).sort());
+      // One that is ready and one that is lost in the same moment: each change counts, in the order in which it was asked for.
+      const [first] = peers;
+      assert.ok(first);
+      await Promise.all([...peers.map((peer) => records.ready(peer)), records.lost(first, 'gone again')]);
+      assert.ok(transactions <= 3);
+      for (const { id } of peers) {
+        const row = await db.read.findOneByOrFail(agents, { id });
+        const expected: object =
+          id === first.id ? { state: 'Alert', generation: 3, serverId: null } : { state: 'Up', generation: 2, serverId };
+        assert.deepEqual({ state: row.state, generation: row.generation, serverId: row.serverId }, expected);
+        assert.deepEqual([row.version, row.certificateSerial, row.address], [`1-${id}`, `s-${id}`, '192.0.2.7']);
+        assert.equal(row.certificateExpiresAt?.getTime(), 1_900_000_000_000);
+      }
+      assert.deepEqual((await records.believedConnected(serverId)).length, peers.length - 1);
+      const untouched = await db.read.findOneByOrFail(agents, { id: other.id });
+      assert.deepEqual([untouched.state, untouched.generation], ['Creating', 0]);
+    } finally {
       records.close();
       await db.close();
     }

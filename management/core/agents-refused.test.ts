@@ -413,6 +413,9 @@ test('among agents, too, a server is known by the kind in its certificate and as
       (error: Error) => error.message,
     );
   const host = identityOf('host');
+  const contextOf = (identity: LinkIdentity) => clientTls(identity, { kind: 'management' }).secureContext;
+  assert.equal(contextOf(host), contextOf(host), 'its key is read once');
+  assert.notEqual(contextOf(host), contextOf({ ...host }), 'and again when it was renewed');
   assert.equal(await get(clientTls(host, { kind: 'secondary-storage' })), 'host');
   assert.match(await get(clientTls(host, { kind: 'management' })), /not that of a management/);
   assert.match(await get(clientTls(host, { kind: 'secondary-storage', id: randomUUID() })), /not that of/);
