@@ -18,6 +18,7 @@ import type { MachineSpec } from '../protocol/messages/machine.ts';
 import { hostHandlers } from './handlers.ts';
 import type { Host } from './hypervisors/hypervisor.ts';
 import { libvirtHost } from './hypervisors/libvirt/index.ts';
+import { virsh } from './hypervisors/libvirt/virsh.ts';
 import { readAddresses, readForwarding, readLinks } from './networking/links.ts';
 import { tapDevice } from './networking/names.ts';
 import { attempt, run } from './processes.ts';
@@ -177,6 +178,19 @@ export async function tryAgentOnHost(): Promise<AgentTrial> {
     for (const iso of [{ imageId: isoId, poolId: pool.id }, { imageId: isoId, poolId: pool.id }, null, null]) {
       await asked(handlers, 'machine.changeIso', { id: spec.id, iso });
     }
+
+    // It knows no power button, so it is reset when it has not rebooted by itself.
+    const spoken = async (): Promise<number> => (await host.machines.serialLog(spec.id)).split('Nephos guest speaks').length - 1;
+    const spokenBefore = await spoken();
+    for (const force of [true, false]) {
+      const before = await spoken();
+      const seen = virsh(room).untilReboot(spec.id, 100, new AbortController().signal);
+      await wait(1000);
+      assert.deepEqual(await asked(handlers, 'machine.reboot', { id: spec.id, force }), { power: 'On' });
+      assert.equal(await seen, true, 'libvirt tells of a reboot');
+      await until(`the guest boots again, ${force ? 'forced' : 'asked'}`, async () => (await spoken()) === before + 1);
+    }
+    assert.equal(await spoken(), spokenBefore + 2);
 
     // OV-02: the agent goes and comes back; the guest does not notice, and the agent knows everything again.
     await host.close();

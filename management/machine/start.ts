@@ -184,7 +184,10 @@ export async function rebootMachine(run: Run, { machineId, force }: { machineId:
       throw new CloudError('WrongState', `a virtual machine that is ${machine.state} cannot reboot`);
     return machine.hostId;
   });
-  await run.ask('reboot', onHost(host), call(RebootMachine, { id: machineId, force }));
+  const { power } = await run.ask('reboot', onHost(host), call(RebootMachine, { id: machineId, force }));
+  // The host's own report sets the record right.
+  if (power === 'Off')
+    throw new CloudError('ResourceUnavailable', 'the virtual machine ended and did not reboot; start it again', { id: machineId });
 }
 
 export interface ExpungeRequest {

@@ -44,7 +44,7 @@ const spec = (): MachineSpec => ({
 });
 
 /** libvirt as far as these rules see it: a set of domains that is slow to change. */
-function world({ failCreate = false }: { failCreate?: boolean } = {}) {
+function world({ failCreate = false, heedsButton = true }: { failCreate?: boolean; heedsButton?: boolean } = {}) {
   const domains = new Map<Id<'machine'>, { name: string; record: MachineRecord | null }>();
   const calls: string[] = [];
   const rulesets: string[] = [];
@@ -70,7 +70,15 @@ function world({ failCreate = false }: { failCreate?: boolean } = {}) {
       return true;
     },
     reboot: async () => true,
-    reset: async () => true,
+    reset: async () => {
+      calls.push('reset');
+      return true;
+    },
+    untilReboot: async (_id, seconds, signal) => {
+      if (heedsButton) return true;
+      await wait(seconds * 1000, undefined, { signal }).catch(() => undefined);
+      return false;
+    },
     destroy: (id) => gone('destroy', id),
     vncDisplay: async (id) => (domains.has(id) ? { address: '198.18.0.11', port: 5907 } : null),
     updateDevice: async (doing) => {
@@ -88,6 +96,7 @@ function world({ failCreate = false }: { failCreate?: boolean } = {}) {
     serialLogs: serialLogs(room),
     surroundings: async () => ({ accelerator: 'qemu', vncListenAddress: '198.18.0.11', cpuShares: false, qemuOwner: null }),
     checkNetworks: async () => {},
+    rebootGraceSeconds: 2,
     log: createLog('test', { level: 'silent' }),
   });
   const start = (wanted: MachineSpec) => {
@@ -136,6 +145,24 @@ test('a gentle stop presses the button and pulls the plug after the grace; a for
   const forced = machines.stop(wanted.id, { force: true, graceSeconds: 0 });
   assert.deepEqual(await Promise.all([gentle, forced]), ['Off', 'Off']);
   assert.ok(performance.now() - begun < 5000);
+});
+
+test('a guest that heeds its power button reboots by itself; one that does not is reset, and a forced stop waits for neither', async () => {
+  const [good, deaf] = [world(), world({ heedsButton: false })];
+  const wanted = spec();
+  await good.start(wanted);
+  assert.equal(await good.machines.reboot(wanted.id, { force: false }), 'On');
+  assert.deepEqual(good.calls, ['create']);
+  await deaf.start(wanted);
+  assert.equal(await deaf.machines.reboot(wanted.id, { force: false }), 'On');
+  assert.deepEqual(deaf.calls, ['create', 'reset']);
+  const begun = performance.now();
+  const rebooting = deaf.machines.reboot(wanted.id, { force: false });
+  await wait(50);
+  assert.equal(await deaf.machines.stop(wanted.id, { force: true, graceSeconds: 0 }), 'Off');
+  await rebooting;
+  assert.deepEqual(deaf.calls, ['create', 'reset', 'destroy']);
+  assert.ok(performance.now() - begun < 1800);
 });
 
 test('domains of others are neither listed nor guarded', async () => {

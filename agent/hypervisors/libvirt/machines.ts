@@ -26,6 +26,8 @@ export interface LibvirtMachinesOptions {
   readonly surroundings: () => Promise<Pick<DomainSurroundings, 'accelerator' | 'vncListenAddress' | 'cpuShares' | 'qemuOwner'>>;
   /** Refuses a NIC that has nowhere to be plugged into. */
   readonly checkNetworks: (spec: MachineSpec) => Promise<void>;
+  /** How long a guest may take to shut itself down for a reboot; shortened by tests only. */
+  readonly rebootGraceSeconds?: number;
   readonly log: Log;
 }
 
@@ -42,10 +44,13 @@ export interface RunningMachine extends MachineRecord {
 const LOOK_MILLISECONDS = 500;
 /** A guest that was still booting did not see the power button; it is pressed again. */
 const PRESS_AGAIN_SECONDS = 10;
+/** Then it is reset: as with a stop, what does not heed the power button must not keep its user from getting what was asked for. */
+const REBOOT_GRACE_SECONDS = 60;
 const KEYMAPS = '/usr/share/qemu/keymaps';
 
 export function libvirtMachines(options: LibvirtMachinesOptions): LibvirtMachines {
   const { virsh, pools, bootFiles, antiSpoofing, serialLogs, surroundings, checkNetworks, log } = options;
+  const { rebootGraceSeconds = REBOOT_GRACE_SECONDS } = options;
   const inTurn: Turns = turns();
   // Null marks a domain that is not ours. A domain's document never changes its metadata, so one reading lasts for its life.
   const known = new Map<Id<'machine'>, MachineRecord | null>();
@@ -136,6 +141,24 @@ export function libvirtMachines(options: LibvirtMachinesOptions): LibvirtMachine
     return 'Off';
   };
 
+  /** By its power button, as far as its system heeds that and is quick enough. */
+  const rebootsItself = async (id: Id<'machine'>): Promise<boolean> => {
+    const enough = new AbortController();
+    const booted = virsh.untilReboot(id, rebootGraceSeconds, enough.signal);
+    try {
+      // Whoever listens must do so before the button is pressed.
+      await wait(LOOK_MILLISECONDS);
+      if (!(await virsh.reboot(id))) return false;
+      for (;;) {
+        const seen = await Promise.race([booted, wait(LOOK_MILLISECONDS)]);
+        if (seen !== undefined) return seen;
+        if (hurried.has(id) || !(await isRunning(id))) return false;
+      }
+    } finally {
+      enough.abort();
+    }
+  };
+
   return {
     start: (spec) => inTurn.take(spec.id, () => start(spec)),
     stop: (id, { force, graceSeconds }) => {
@@ -153,8 +176,10 @@ export function libvirtMachines(options: LibvirtMachinesOptions): LibvirtMachine
     reboot: (id, { force }) =>
       inTurn.take(id, async () => {
         if (!(await isRunning(id))) return 'Off';
-        const done = force ? await virsh.reset(id) : (await virsh.reboot(id)) || (await virsh.reset(id));
-        if (done) return 'On';
+        if (!force && (await rebootsItself(id))) return 'On';
+        // A stop that must not wait has come meanwhile.
+        if (hurried.has(id)) return 'On';
+        if (await virsh.reset(id)) return 'On';
         if (!(await isRunning(id))) return 'Off';
         throw new CloudError('ResourceUnavailable', 'the machine could not be rebooted', { id });
       }),

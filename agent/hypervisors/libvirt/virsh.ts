@@ -21,6 +21,8 @@ export interface Virsh {
   pressPowerButton(id: Id<'machine'>): Promise<boolean>;
   reboot(id: Id<'machine'>): Promise<boolean>;
   reset(id: Id<'machine'>): Promise<boolean>;
+  /** Whether it boots again within this time, for whatever reason. */
+  untilReboot(id: Id<'machine'>, seconds: number, signal: AbortSignal): Promise<boolean>;
   destroy(id: Id<'machine'>): Promise<boolean>;
   vncDisplay(id: Id<'machine'>): Promise<{ address: string; port: number } | null>;
   updateDevice(doing: string, id: Id<'machine'>, xml: string): Promise<void>;
@@ -85,6 +87,10 @@ export function virsh(directory: string): Virsh {
     pressPowerButton: (id) => succeeds(['shutdown', '--mode', 'acpi', '--domain', id]),
     reboot: (id) => succeeds(['reboot', '--mode', 'acpi', '--domain', id]),
     reset: (id) => succeeds(['reset', '--domain', id]),
+    untilReboot: async (id, seconds, signal) => {
+      const args = [...connection, 'event', '--domain', id, '--event', 'reboot', '--timeout', String(seconds)];
+      return (await attempt('virsh', args, { timeoutSeconds: seconds + 5, signal })).code === 0;
+    },
     destroy: (id) => succeeds(['destroy', '--domain', id], END_SECONDS),
     vncDisplay: async (id) => {
       const { code, stdout } = await call(['vncdisplay', '--domain', id]);
