@@ -27,6 +27,10 @@ const benchmarks: Readonly<Record<string, { readonly file: string; readonly abou
     about: 'on the lab: a system VM to its agent Up, beside the bare boot of the same kernel and template',
   },
   memory: { file: 'memory.ts', about: 'on the lab: resident memory of the management server and of the agents in system VMs' },
+  'system-vm': {
+    file: 'system-vm.ts',
+    about: 'without a lab: a router to its agent Up beside its bare boot, its memory, and what one more guest takes it',
+  },
   'half-open': { file: 'half-open.ts', about: 'how long a new agent takes to join while others hold 1,000 half-open connections' },
   'console-sessions': { file: 'console-sessions.ts', about: 'console sessions per core, added latency, and what is left over afterwards' },
 };

@@ -1,10 +1,11 @@
 /**
  * From the start of a system VM to its agent Up, against the bare boot of the same kernel and template to its first program, in one and
- * the same boot; and what the agent then has resident. Router, template, payload, link and management's end of it are real; the machine is
+ * the same boot; how long the router takes for one more guest; and what the agent then has resident. Router, template, payload, link and management's end of it are real; the machine is
  * QEMU without hardware virtualization. `node --import tsx bench/system-vm.ts [boots] [var]`, as root.
  */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import type { RouterConfiguration } from '../protocol/messages/router.ts';
 import { runCommand } from '../systemvm/commands.ts';
 import { startQemu } from '../templates/qemu.ts';
 import { bootParameters } from '../templates/systemvm/boot.ts';
@@ -19,7 +20,37 @@ const varDir = resolve(process.argv[3] ?? 'var');
 const TARGET_RATIO = 2;
 const TARGET_RESIDENT_MIB = 90;
 const kind = 'router';
+const GUESTS_ADDED = 5;
 const macs = nicsOf(kind).map((_, index) => `02:00:00:00:05:0${index}`);
+
+/** A network with so many guests, all services on. */
+const configuration = (guests: number): RouterConfiguration => {
+  const numbers = Array.from({ length: guests }, (_, index) => index + 20);
+  return {
+    generation: guests,
+    guest: { device: 'eth0', address: '10.1.1.1', prefix: 24, mtu: 1450 },
+    public: { device: 'eth2', address: '203.0.113.20', prefix: 24, gateway: '203.0.113.1' },
+    dhcp: {
+      gateway: '10.1.1.1',
+      netmask: '255.255.255.0',
+      dnsServers: ['10.1.1.1'],
+      domain: 'cs1.cloud.internal',
+      mtu: 1450,
+      leaseSeconds: 86_400,
+      hosts: numbers.map((n) => ({ mac: `02:00:00:00:07:${n.toString(16)}`, address: `10.1.1.${n}`, hostName: `vm-${n}` })),
+    },
+    dns: {
+      domain: 'cs1.cloud.internal',
+      forwarders: ['203.0.113.1'],
+      records: numbers.map((n) => ({ name: `vm-${n}`, address: `10.1.1.${n}` })),
+    },
+    sourceNat: { publicAddress: '203.0.113.20' },
+    userData: {
+      guests: numbers.map((n) => ({ address: `10.1.1.${n}`, metadata: { 'instance-id': `i-${n}` }, userData: '', password: null })),
+    },
+    firewall: { egressDefault: 'allow', egress: [] },
+  };
+};
 
 const template = await buildSystemVmTemplate({ varDir });
 const built = await build();
@@ -31,6 +62,7 @@ const samples: {
   bareCpuSeconds: number;
   upCpuSeconds: number;
   residentMib: number;
+  applyMs: number[];
   stages: string[];
 }[] = [];
 try {
@@ -74,6 +106,12 @@ try {
       const up = await qemu.waitFor(/^NEPHOS-STAGE link /, 60);
       await vm.untilUp();
       await qemu.waitFor(/^NEPHOS-STAGE ready /, 60);
+      const applyMs: number[] = [];
+      for (let guests = 1; guests <= GUESTS_ADDED + 1; guests += 1) {
+        const since = performance.now();
+        await vm.ask('ApplyRouter', configuration(guests));
+        applyMs.push(Math.round(performance.now() - since));
+      }
       const { residentMib } = await vm.ask<{ residentMib: number }>('DescribeSystemVm');
       samples.push({
         bareSeconds: bare.atSeconds,
@@ -81,6 +119,7 @@ try {
         bareCpuSeconds: bare.cpuSeconds,
         upCpuSeconds: up.cpuSeconds,
         residentMib,
+        applyMs,
         stages: qemu.lines.filter(({ text }) => text.startsWith('NEPHOS-STAGE')).map(({ text }) => text.slice('NEPHOS-STAGE '.length)),
       });
     } finally {

@@ -18,7 +18,7 @@ export async function prepareSystemTemplate(varDir: string, built: Built, bar: B
   const paths = pathsOf(varDir);
   const template = await buildSystemVmTemplate({ varDir, onProgress: ({ fraction, step }) => bar.update(fraction * 0.95, step) });
   bar.update(0.96, 'payload ISO');
-  const iso = await buildSystemVmIso({ bundles: built.systemVm.paths, out: paths.iso });
+  const iso = await buildSystemVmIso({ bundles: built.systemVm.paths, template, out: paths.iso });
   const { qcow2, kernel, initrd, virtualSizeBytes } = await factsOf(template.directory, template);
   const file = async (path: string, sha256: string) => ({ path, sha256, sizeBytes: (await stat(path)).size });
   await writeJsonWhole(paths.systemTemplate, {

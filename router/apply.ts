@@ -1,6 +1,6 @@
 /** The whole configuration in; files, rules and reloads out. Applied twice it changes nothing the second time. */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { Log } from '../protocol/log.ts';
 import { RouterConfiguration } from '../protocol/messages/router.ts';
@@ -58,17 +58,23 @@ export function fingerprintOf(value: unknown): string {
 }
 
 /** Addresses, MTUs and default routes as they are; read without running a program. */
-async function readPresent({ netFolder }: Machine, devices: readonly string[]): Promise<PresentNetwork> {
+function readPresent({ netFolder }: Machine, devices: readonly string[]): PresentNetwork {
   const addresses = networkInterfaces();
-  const mtus = await Promise.all(devices.map((device) => readFile(`${netFolder}/${device}/mtu`, 'utf8').catch(() => '0')));
-  const routes = await readFile('/proc/net/route', 'utf8').catch(() => '');
+  const read = (path: string): string => {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch {
+      return '';
+    }
+  };
+  const routes = read('/proc/net/route');
   return {
     nics: new Map(
-      devices.map((device, index) => [
+      devices.map((device) => [
         device,
         {
           addresses: (addresses[device] ?? []).flatMap(({ family, cidr }) => (family === 'IPv4' && cidr !== null ? [cidr] : [])),
-          mtu: Number(mtus[index]),
+          mtu: Number(read(`${netFolder}/${device}/mtu`)),
         },
       ]),
     ),
@@ -107,8 +113,8 @@ export function createRouter(options: { machine: Machine; daemons: Processes; lo
       return { generation: applied.configuration.generation, changedFiles: 0 };
     const plan = compileRouter(configuration, folder);
     const devices = [configuration.guest.device, ...(configuration.public === null ? [] : [configuration.public.device])];
-    const addresses = compileAddresses(configuration, await readPresent(machine, devices));
-    for (const [name, value] of routerSysctls) await setSysctl(machine, name, value);
+    const addresses = compileAddresses(configuration, readPresent(machine, devices));
+    for (const [name, value] of routerSysctls) setSysctl(machine, name, value);
     if (addresses !== '') {
       await runCommand('ip', ['-batch', '-'], { input: addresses });
       await Promise.all(devices.map(announce));
@@ -118,7 +124,7 @@ export function createRouter(options: { machine: Machine; daemons: Processes; lo
       daemon.apply(plan.dnsmasq),
       guests.apply(configuration.guest.address, configuration.userData),
     ]);
-    await setSysctl(machine, 'net/ipv4/ip_forward', '1');
+    setSysctl(machine, 'net/ipv4/ip_forward', '1');
     applied = { configuration, plan };
     drift = [];
     await store();
@@ -127,7 +133,7 @@ export function createRouter(options: { machine: Machine; daemons: Processes; lo
   /** Tells the neighbours of a NIC's addresses: setting the MAC that it already has makes the kernel do so. */
   const announce = async (device: string): Promise<void> => {
     try {
-      const mac = (await readFile(`${machine.netFolder}/${device}/address`, 'utf8')).trim();
+      const mac = readFileSync(`${machine.netFolder}/${device}/address`, 'utf8').trim();
       await runCommand('ip', ['link', 'set', 'dev', device, 'address', mac]);
     } catch (error) {
       // They find out by themselves, a little later.

@@ -1,12 +1,15 @@
-/** Files as a whole: written only when their content changes, and never seen half-written. */
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+/**
+ * Files as a whole: written only when their content changes, and never seen half-written. They are small and lie in memory, so they are
+ * read and written at once: on an emulated CPU the way through node's threads takes far longer than the work.
+ */
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 const isAbsent = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT';
 
 export async function readFileOrNull(path: string): Promise<Buffer | null> {
   try {
-    return await readFile(path);
+    return readFileSync(path);
   } catch (error) {
     if (isAbsent(error)) return null;
     throw error;
@@ -21,18 +24,18 @@ export async function writeFileIfChanged(
 ): Promise<boolean> {
   const wanted = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
   const present = await readFileOrNull(path);
-  if (present?.equals(wanted) && ((await stat(path)).mode & 0o777) === mode) return false;
-  await mkdir(dirname(path), { recursive: true });
+  if (present?.equals(wanted) && (statSync(path).mode & 0o777) === mode) return false;
+  mkdirSync(dirname(path), { recursive: true });
   // The name starts with a dot: dnsmasq skips such files in the folders it watches, and renaming is what it notices.
   const temporary = `${dirname(path)}/.${path.slice(dirname(path).length + 1)}.new`;
-  await writeFile(temporary, wanted, { mode });
-  await rename(temporary, path);
+  writeFileSync(temporary, wanted, { mode });
+  renameSync(temporary, path);
   return true;
 }
 
 export async function removeFileIfPresent(path: string): Promise<boolean> {
   try {
-    await rm(path);
+    rmSync(path);
     return true;
   } catch (error) {
     if (isAbsent(error)) return false;

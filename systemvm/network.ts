@@ -1,5 +1,5 @@
 /** A system VM's own addresses, routes and names, set in one run of `ip`: starting a program is what takes long in an emulated machine. */
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { CloudError } from '../protocol/errors.ts';
 import { cidrRange } from '../protocol/ip4.ts';
 import type { BootArguments } from './bootargs.ts';
@@ -49,30 +49,34 @@ export function compileResolvConf({ dnsServers, internalDnsServers, domain }: Bo
   return `${lines.join('\n')}\n`;
 }
 
-async function presentNics(netFolder: string): Promise<PresentNics> {
-  const devices = await readdir(netFolder);
-  const entries = await Promise.all(
-    devices
-      .filter((device) => device !== 'lo')
-      .map(async (device) => [(await readFile(`${netFolder}/${device}/address`, 'utf8').catch(() => '')).trim(), device] as const),
-  );
-  return new Map(entries.filter(([mac]) => mac !== ''));
+function presentNics(netFolder: string): PresentNics {
+  const nics = new Map<string, string>();
+  for (const device of readdirSync(netFolder)) {
+    if (device === 'lo') continue;
+    try {
+      const mac = readFileSync(`${netFolder}/${device}/address`, 'utf8').trim();
+      if (mac !== '') nics.set(mac, device);
+    } catch {
+      // It has just gone, or is none.
+    }
+  }
+  return nics;
 }
 
 /** Waits for the drivers: a NIC can appear a moment after the first program has started. */
 async function awaitNics(bootArguments: BootArguments, netFolder: string): Promise<PresentNics> {
   const deadline = Date.now() + NIC_WAIT_SECONDS * 1000;
   for (;;) {
-    const present = await presentNics(netFolder);
+    const present = presentNics(netFolder);
     if (bootArguments.nics.every(({ mac }) => present.has(mac)) || Date.now() > deadline) return present;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
 /** Writes one kernel setting such as `net/ipv4/ip_forward`; says whether this kernel has it. */
-export async function setSysctl({ sysctlFolder }: Machine, name: string, value: string): Promise<boolean> {
+export function setSysctl({ sysctlFolder }: Machine, name: string, value: string): boolean {
   try {
-    await writeFile(`${sysctlFolder}/${name}`, value);
+    writeFileSync(`${sysctlFolder}/${name}`, value);
     return true;
   } catch {
     return false;
@@ -82,13 +86,13 @@ export async function setSysctl({ sysctlFolder }: Machine, name: string, value: 
 export async function applyNetwork(bootArguments: BootArguments, machine: Machine): Promise<void> {
   const present = await awaitNics(bootArguments, machine.netFolder);
   // The cloud's networks are IPv4; an IPv6 address that a NIC gave itself would be a way around the rules.
-  for (const scope of ['all', 'default']) await setSysctl(machine, `net/ipv6/conf/${scope}/disable_ipv6`, '1');
+  for (const scope of ['all', 'default']) setSysctl(machine, `net/ipv6/conf/${scope}/disable_ipv6`, '1');
   // The neighbours of a rebuilt machine still know its predecessor's MAC; this makes the kernel announce each address as its NIC comes up.
-  await setSysctl(machine, 'net/ipv4/conf/all/arp_notify', '1');
+  setSysctl(machine, 'net/ipv4/conf/all/arp_notify', '1');
   await runCommand('ip', ['-batch', '-'], { input: compileNetwork(bootArguments, present) });
   await Promise.all([
     writeFileIfChanged(machine.resolvConfFile, compileResolvConf(bootArguments)),
     writeFileIfChanged(machine.hostsFile, `127.0.0.1 localhost\n127.0.1.1 ${bootArguments.name}\n`),
-    machine.setHostName ? setSysctl(machine, 'kernel/hostname', bootArguments.name) : undefined,
   ]);
+  if (machine.setHostName) setSysctl(machine, 'kernel/hostname', bootArguments.name);
 }

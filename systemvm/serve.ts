@@ -3,7 +3,8 @@
  * sshd. The link comes first, because a system VM is Starting until management hears from it.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { startupSnapshot } from 'node:v8';
 import { CloudError } from '../protocol/errors.ts';
 import type { NicRole, SystemVmKind } from '../protocol/kinds.ts';
 import { type AgentLink, openAgentLink } from '../protocol/link/agent-link.ts';
@@ -76,14 +77,14 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
   const stages = bootStages(machine.consoleFile);
   stages.mark('agent');
   const bootArguments = await stages.run('arguments', async () => {
-    const parsed = parseBootArguments(await readFile(machine.commandLineFile, 'utf8'));
+    const parsed = parseBootArguments(readFileSync(machine.commandLineFile, 'utf8'));
     if (parsed.kind !== role.kind.kind)
       throw new CloudError('InvalidParameter', `type is ${parsed.kind}, but this program is the ${role.kind.kind}`);
     return parsed;
   });
   const version = (await readFileOrNull(machine.versionFile))?.toString('utf8').split('\n')[0]?.trim().slice(0, 80) || 'unversioned';
   // First of all, for whoever makes a private folder below it would make this one private, too, and daemons without root's rights read here.
-  await mkdir(machine.runFolder, { recursive: true, mode: 0o755 });
+  mkdirSync(machine.runFolder, { recursive: true, mode: 0o755 });
   const daemons = processes({ runFolder: machine.runFolder, log });
   const nic = (wanted: NicRole): BootNic | null => bootArguments.nics.find((candidate) => candidate.role === wanted) ?? null;
 
@@ -170,8 +171,14 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
   };
 }
 
-/** The whole life of a role's process. A stage that fails can be seen for a while, then the process ends and the boot stub starts it again. */
+/** Runs a role's program; while a snapshot of it is made, it is kept to be run when node starts from the snapshot. */
 export async function serve(role: Role, machine: Machine = systemVmMachine): Promise<void> {
+  if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(() => void live(role, machine));
+  else await live(role, machine);
+}
+
+/** The whole life of a role's process. A stage that fails can be seen for a while, then the process ends and the boot stub starts it again. */
+async function live(role: Role, machine: Machine): Promise<void> {
   const log = createLog(role.kind.kind);
   const fail = async (error: unknown): Promise<never> => {
     log.fatal({ err: error }, 'the system VM cannot work');

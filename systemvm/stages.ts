@@ -1,5 +1,5 @@
 /** The stages of a boot, with the time since the kernel started: on the console, and kept for whoever asks. */
-import { appendFile } from 'node:fs/promises';
+import { appendFileSync } from 'node:fs';
 import { CloudError } from '../protocol/errors.ts';
 import type { BootStage } from '../protocol/messages/systemvm.ts';
 
@@ -18,14 +18,16 @@ const oneLine = (text: string): string => text.replace(/[\x00-\x1f\x7f]+/g, ' ')
 
 export function bootStages(consoleFile: string): BootStages {
   const stages: BootStage[] = [];
-  let written: Promise<void> = Promise.resolve();
   const mark = (stage: string, detail = ''): void => {
     const entry = { stage, atSeconds: secondsSinceBoot(), detail: oneLine(detail) };
     if (stages.length >= STAGES_MAX) stages.pop();
     stages.push(entry);
     const line = `NEPHOS-STAGE ${entry.stage} ${entry.atSeconds.toFixed(2)} ${entry.detail}`.trimEnd();
-    // One after the other, to keep their order; a console that cannot be written must not stop a boot.
-    written = written.then(() => appendFile(consoleFile, `${line}\n`)).catch(() => undefined);
+    try {
+      appendFileSync(consoleFile, `${line}\n`);
+    } catch {
+      // A console that cannot be written must not stop a boot.
+    }
   };
   return {
     list: () => stages,

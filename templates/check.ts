@@ -65,10 +65,10 @@ const said = async <T>(machine: QemuMachine, name: string, schema: Schema<T>): P
   return parse(schema, JSON.parse(text.slice(text.indexOf(name) + name.length + 1)), `what the probe said of ${name}`);
 };
 
-const probeIso = async (varDir: string): Promise<string> => {
+const probeIso = async (varDir: string, template: SystemVmTemplate): Promise<string> => {
   const probe = fileURLToPath(new URL('systemvm/probe.mjs', import.meta.url));
   const bundles = { router: probe, 'console-proxy': probe, 'secondary-storage': probe } satisfies Record<SystemVmType, string>;
-  return (await buildSystemVmIso({ bundles, out: resolve(varDir, 'templates/probe.iso') })).path;
+  return (await buildSystemVmIso({ bundles, template, out: resolve(varDir, 'templates/probe.iso') })).path;
 };
 
 const text = s.text({ max: 100_000 });
@@ -76,7 +76,7 @@ const text = s.text({ max: 100_000 });
 /** SV-07, SV-08, SV-09, SV-13 and SV-21 as far as the template alone decides them. */
 export async function checkSystemVmTemplate(varDir: string): Promise<SystemVmFigures> {
   const template = await buildSystemVmTemplate({ varDir });
-  const iso = await probeIso(varDir);
+  const iso = await probeIso(varDir, template);
   const figures = await whileRunning(bootSystemVm({ template, iso, words: ['nephos.type=router'] }), async (machine) => {
     const bareBoot = figure(await machine.waitFor(/^NEPHOS-STAGE boot /, BOOT_TIMEOUT_SECONDS));
     const program = figure(await machine.waitFor(/PROBE started/, BOOT_TIMEOUT_SECONDS));

@@ -20,6 +20,8 @@ export interface QemuOptions {
   readonly iso?: string;
   /** QEMU arguments for further devices. */
   readonly devices?: readonly string[];
+  /** Network namespace that QEMU runs in. */
+  readonly namespace?: string;
 }
 
 export interface SerialLine {
@@ -92,15 +94,17 @@ async function sendQmp(socketPath: string, command: string, commandArguments: Re
 }
 
 /** Starts an emulated machine; its host needs no hardware virtualization. */
-export async function startQemu({ disk, memoryMib = 512, direct, iso, devices = [] }: QemuOptions): Promise<QemuMachine> {
+export async function startQemu({ disk, memoryMib = 512, direct, iso, devices = [], namespace }: QemuOptions): Promise<QemuMachine> {
   const folder = await mkdtemp(join(tmpdir(), 'nephos-qemu-'));
   const overlay = join(folder, 'overlay.qcow2');
   const monitor = join(folder, 'qmp');
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', disk, '-F', 'qcow2', '--', overlay], { timeoutSeconds: 30 });
   const startedAt = performance.now();
+  const [command, ...entering] = [...(namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace]), 'qemu-system-x86_64'];
   const child = spawn(
-    'qemu-system-x86_64',
+    command ?? '',
     [
+      ...entering,
       ...['-machine', 'pc,accel=tcg', '-cpu', 'qemu64', '-smp', '1', '-m', String(memoryMib)],
       ...['-nodefaults', '-no-reboot', '-display', 'none', '-serial', 'stdio', '-qmp', `unix:${monitor},server=on,wait=off`],
       ...(direct ? ['-kernel', direct.kernel, '-initrd', direct.initrd, '-append', direct.words.join(' ')] : []),

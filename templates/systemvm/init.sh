@@ -57,7 +57,7 @@ echo 0 >/proc/sys/kernel/ctrl-alt-del
 /usr/bin/busybox acpid -f -c /usr/lib/nephos/acpi -l /dev/null -p /run/acpid.pid &
 
 # Node is one large file; reading it in large pieces is a third of a second faster on an emulated CPU.
-echo 4096 >/sys/block/vda/queue/read_ahead_kb
+for disk in vda vdb; do echo 4096 >/sys/block/$disk/queue/read_ahead_kb; done
 
 b ifconfig lo up
 
@@ -86,7 +86,6 @@ case $type in
   router) role=router ;;
   *) role= ;;
 esac
-
 
 if [ -z "$role" ]; then
   stage unknown-type

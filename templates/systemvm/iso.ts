@@ -7,7 +7,7 @@ import { CloudError } from '../../protocol/errors.ts';
 import { buildEnvironment, fileSha256, SOURCE_DATE_EPOCH } from '../debian.ts';
 import { run } from '../run.ts';
 import { type SystemVmType, systemVmIsoLabel, systemVmTypes } from './boot.ts';
-import { toCommonJs } from './start.ts';
+import { buildStart } from './start.ts';
 
 export interface IsoFile {
   /** Plain name or relative path inside the ISO. */
@@ -19,6 +19,8 @@ export interface IsoFile {
 export interface SystemVmIsoOptions {
   /** The role's program, by type: one ES module with everything in it and without `await` at its top level. */
   readonly bundles: Readonly<Record<SystemVmType, string>>;
+  /** The template it is for: its node makes the quick start of each program. Without it the programs start the ordinary way. */
+  readonly template?: { readonly directory: string; readonly runtime: string };
   readonly extra?: readonly IsoFile[];
   readonly out: string;
 }
@@ -31,7 +33,7 @@ export interface SystemVmIso {
 }
 
 const SAFE_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/;
-const RESERVED_NAMES = ['VERSION', ...systemVmTypes.map((type) => `${type}.cjs`)];
+const RESERVED_NAMES = ['VERSION', ...systemVmTypes.map((type) => `${type}.blob`)];
 
 /** The text of `VERSION`: the version, then the digest of each file, in the order of their names. */
 export function versionText(digests: ReadonlyMap<string, string>): { readonly version: string; readonly text: string } {
@@ -41,7 +43,7 @@ export function versionText(digests: ReadonlyMap<string, string>): { readonly ve
 }
 
 /** Writes the ISO; the same files give the same bytes. */
-export async function buildSystemVmIso({ bundles, extra = [], out }: SystemVmIsoOptions): Promise<SystemVmIso> {
+export async function buildSystemVmIso({ bundles, template, extra = [], out }: SystemVmIsoOptions): Promise<SystemVmIso> {
   const files = [...systemVmTypes.map((type) => ({ name: `${type}.mjs`, source: bundles[type] })), ...extra];
   const names = files.map(({ name }) => name);
   for (const name of names) {
@@ -68,10 +70,11 @@ export async function buildSystemVmIso({ bundles, extra = [], out }: SystemVmIso
       digests.set(name, createHash('sha256').update(content).digest('hex'));
       await add(name, content);
     }
-    for (const type of systemVmTypes) {
-      const name = `${type}.mjs`;
-      await add(`${type}.cjs`, Buffer.from(await toCommonJs(await readFile(bundles[type], 'utf8'), name)));
-    }
+    if (template !== undefined)
+      for (const type of systemVmTypes) {
+        const blob = await buildStart({ ...template, source: await readFile(bundles[type], 'utf8'), name: `${type}.mjs` });
+        await add(`${type}.blob`, await readFile(blob));
+      }
     const { version, text } = versionText(digests);
     await add('VERSION', Buffer.from(text));
     const folders = new Set([root, ...written.map((path) => dirname(path))]);

@@ -1,6 +1,7 @@
 // Payload for checks: tells over the serial port what the machine it runs in looks like, in place of a role's program.
 import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
+import { startupSnapshot } from 'node:v8';
 
 const attempt = (program, ...words) => {
   try {
@@ -23,31 +24,36 @@ function checkSshd(tries) {
   say('sshd', `${key} ${address}:3922`);
 }
 
-say('started', { uptimeSeconds: uptimeSeconds(), node: process.version });
-say(
-  'snapshot',
-  process.execArgv.some((word) => word.includes('snapshot')),
-);
-say('osRelease', readFileSync('/etc/os-release', 'utf8'));
-say('listening', attempt('ss', '--listening', '--tcp', '--udp', '--numeric', '--no-header'));
-say('environment', Object.keys(process.env).sort());
-say(
-  'shadow',
-  readFileSync('/etc/shadow', 'utf8')
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => line.split(':').slice(0, 2)),
-);
-say('links', readdirSync('/sys/class/net').sort());
-say('memoryUsedKib', kibOf('MemTotal') - kibOf('MemAvailable'));
-say('modules', Object.fromEntries(MODULES.map((name) => [name, attempt('modprobe', '--', name)])));
-say('wireguardLink', attempt('ip', 'link', 'add', 'wg0', 'type', 'wireguard'));
-say(
-  'buildTools',
-  readdirSync('/usr/bin').filter((name) => /^(npm|gcc.*|cc|c\+\+|make|as|ld)$/.test(name)),
-);
-const sshd = spawn('/usr/lib/nephos/sshd', [], { stdio: 'ignore' });
-sshd.on('error', (error) => say('sshd', error.message));
-checkSshd(50);
-// Keeps the program alive, as a role's would be.
-setInterval(() => {}, 1000);
+function probe() {
+  say('started', { uptimeSeconds: uptimeSeconds(), node: process.version });
+  say(
+    'snapshot',
+    process.execArgv.some((word) => word.includes('snapshot')),
+  );
+  say('osRelease', readFileSync('/etc/os-release', 'utf8'));
+  say('listening', attempt('ss', '--listening', '--tcp', '--udp', '--numeric', '--no-header'));
+  say('environment', Object.keys(process.env).sort());
+  say(
+    'shadow',
+    readFileSync('/etc/shadow', 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => line.split(':').slice(0, 2)),
+  );
+  say('links', readdirSync('/sys/class/net').sort());
+  say('memoryUsedKib', kibOf('MemTotal') - kibOf('MemAvailable'));
+  say('modules', Object.fromEntries(MODULES.map((name) => [name, attempt('modprobe', '--', name)])));
+  say('wireguardLink', attempt('ip', 'link', 'add', 'wg0', 'type', 'wireguard'));
+  say(
+    'buildTools',
+    readdirSync('/usr/bin').filter((name) => /^(npm|gcc.*|cc|c\+\+|make|as|ld)$/.test(name)),
+  );
+  const sshd = spawn('/usr/lib/nephos/sshd', [], { stdio: 'ignore' });
+  sshd.on('error', (error) => say('sshd', error.message));
+  checkSshd(50);
+  // Keeps the program alive, as a role's would be.
+  setInterval(() => {}, 1000);
+}
+
+if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(probe);
+else probe();

@@ -29,16 +29,15 @@ mkdir -p /run/sshd
 exec /usr/sbin/sshd -D -e "$@"
 `;
 
-// Code that V8 has compiled would tie the snapshot to one model of CPU.
-const START_CONFIG = '{"builder":"/usr/lib/nephos/start.cjs","withoutCodeCache":true}\n';
-
-// A program that has ended unexpectedly is started the ordinary way, whatever the reason was.
+// A program that has ended unexpectedly is started the ordinary way, whatever the reason was. What the settings are for is memory: a large
+// block goes back to the kernel when it is freed, threads do not keep heaps of their own, and short-lived objects get little room.
 const ROLE = `#!/usr/bin/busybox sh
 program=/run/payload/$1
-if [ "$2" = 1 ] && [ -f "$program.cjs" ]; then
-  exec /usr/bin/node --snapshot-blob /usr/lib/nephos/start.blob "$program.cjs"
+export MALLOC_MMAP_THRESHOLD_=32768 MALLOC_ARENA_MAX=1
+if [ "$2" = 1 ] && [ -f "$program.blob" ]; then
+  exec /usr/bin/node --max-semi-space-size=1 --snapshot-blob "$program.blob" "$program.mjs"
 fi
-exec /usr/bin/node "$program.mjs"
+exec /usr/bin/node --max-semi-space-size=1 "$program.mjs"
 `;
 
 // busybox' acpid runs this file when the power button is pressed; the path is its own convention.
@@ -49,8 +48,6 @@ kill -USR2 1
 export const rootFiles = async (): Promise<RootFile[]> => [
   { path: 'usr/lib/nephos/init', content: await besides('init.sh'), mode: 0o755 },
   { path: 'usr/lib/nephos/role', content: ROLE, mode: 0o755 },
-  { path: 'usr/lib/nephos/start.cjs', content: await besides('start.cjs') },
-  { path: 'usr/lib/nephos/start.json', content: START_CONFIG },
   { path: 'usr/lib/nephos/sshd', content: SSHD, mode: 0o755 },
   { path: 'usr/lib/nephos/acpi/PWRF/00000080', content: POWER_BUTTON, mode: 0o755 },
   { path: 'etc/ssh/sshd_config', content: SSHD_CONFIG, mode: 0o600 },

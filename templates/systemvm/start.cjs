@@ -1,17 +1,48 @@
-// Becomes the snapshot from which a role's program is started the first time. Debian's node compiles its own modules again at each start,
-// which takes two seconds on an emulated CPU; in the snapshot they are there already. Only modules that node can keep are named here.
-const modules = [
-  ...['async_hooks', 'child_process', 'crypto', 'diagnostics_channel', 'dns', 'dns/promises', 'events', 'fs', 'fs/promises', 'module', 'net', 'os'],
-  ...['path', 'perf_hooks', 'readline', 'stream', 'stream/promises', 'string_decoder', 'timers/promises', 'url', 'util', 'vm', 'zlib'],
-];
-for (const name of modules) require(`node:${name}`);
+// Makes the snapshot of node from which a role's program is started the first time: the program and node's own modules are in it as they
+// are after loading. Debian's node compiles its modules again at each start, and compiling them and the program is what takes longest on
+// an emulated CPU.
+const { readFileSync } = require('node:fs');
+const { startupSnapshot } = require('node:v8');
+const { compileFunction } = require('node:vm');
 
-require('node:v8').startupSnapshot.setDeserializeMainFunction(() => {
-  const { readFileSync } = require('node:fs');
-  const { dirname } = require('node:path');
-  const { compileFunction } = require('node:vm');
-  const filename = process.argv[1];
-  const module = { exports: {} };
-  const words = ['exports', 'require', 'module', '__filename', '__dirname'];
-  compileFunction(readFileSync(filename, 'utf8'), words, { filename })(module.exports, require, module, filename, dirname(filename));
+const { filename, code, absent } = JSON.parse(readFileSync('/start.json', 'utf8'));
+let isBuilding = true;
+startupSnapshot.addDeserializeCallback(() => {
+  isBuilding = false;
 });
+
+/** Stands for something of a module that node cannot keep in a snapshot, until the program runs. */
+const later = (find) => {
+  let found;
+  const real = () => {
+    if (isBuilding) throw new Error(`${filename} uses a module too early that cannot be kept`);
+    found ??= find();
+    return found;
+  };
+  return new Proxy(function standIn() {}, {
+    apply: (_, self, words) => Reflect.apply(real(), self, words),
+    construct: (_, words) => Reflect.construct(real(), words),
+    get: (_, key) => Reflect.get(real(), key),
+  });
+};
+const moduleLater = (name) => {
+  const members = new Map(absent[name].map((key) => [key, later(() => require(`node:${name}`)[key])]));
+  // A name that the module does not have is undefined at once: programs ask for it to see what this node can do.
+  return new Proxy({}, { get: (_, key) => (isBuilding ? members.get(key) : require(`node:${name}`)[key]) });
+};
+
+const known = new Map();
+const requireForRole = (name) => {
+  const plain = name.replace(/^node:/, '');
+  if (plain === 'module') return { ...require('node:module'), createRequire: () => requireForRole };
+  if (!Object.hasOwn(absent, plain)) return require(`node:${plain}`);
+  if (!known.has(plain)) known.set(plain, moduleLater(plain));
+  return known.get(plain);
+};
+
+// Parts of modules that cannot be kept as a whole.
+for (const name of ['_http_agent', '_http_incoming']) require(name);
+
+const module_ = { exports: {} };
+const words = ['exports', 'require', 'module', '__filename', '__dirname'];
+compileFunction(code, words, { filename })(module_.exports, requireForRole, module_, filename, '/run/payload');
