@@ -9,7 +9,7 @@ export async function writeProgress({ db }: Pick<Services, 'db'>, { kind, id }: 
   for (const download of secondaryStorage?.downloads ?? []) {
     const percent = percentOf(download);
     await db.rows(
-      `UPDATE stored_image si JOIN agent a ON a.id = ? AND a.zone_id = si.zone_id SET si.percent = ?, si.updated_at = ?
+      `UPDATE stored_image si JOIN agent a ON a.id = ? AND a.zone_id = si.zone_id SET si.percent = ?, si.updated_at = ?, si.error = NULL
         WHERE si.template_id = ? AND si.removed_at IS NULL AND si.state = 'DOWNLOAD_IN_PROGRESS' AND si.percent <> ?`,
       [id, percent, new Date(), download.imageId, percent],
     );

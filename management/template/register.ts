@@ -109,7 +109,7 @@ export async function register(context: Context, wanted: NewTemplate): Promise<P
     await tx.insert(templates, row);
     for (const zone of wantedZones) {
       const image = await addStoredImage(tx, row.id, zone.id);
-      if (image) jobsOfZones.push(await jobs.add(tx, downloadTemplateSaga, { storedImageId: image }, { requestId }));
+      if (image) jobsOfZones.push(await jobs.add(tx, downloadTemplateSaga, { storedImageId: image, round: 0 }, { requestId }));
       else without.push(zone.name);
     }
     if (jobsOfZones.length === 0 || (!every && without.length > 0)) {

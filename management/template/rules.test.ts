@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkChecksum, checkUrl, chooseStore, percentOf, statusText } from './rules.ts';
+import { CloudError } from '../../protocol/errors.ts';
+import { checkChecksum, checkUrl, chooseStore, failureText, percentOf, secondsToNextRound, statusText } from './rules.ts';
 
 test('only plain http and https URLs are taken', () => {
   assert.equal(checkUrl(' http://images.example.org/debian 12.qcow2 '), 'http://images.example.org/debian%2012.qcow2');
@@ -36,9 +37,33 @@ test('the status is told in the words that clients know', () => {
   assert.equal(at('NOT_DOWNLOADED', 0), 'Processing');
   assert.equal(at('DOWNLOAD_IN_PROGRESS', 40), '40% Downloaded');
   assert.equal(at('DOWNLOAD_IN_PROGRESS', 100), 'Installing Template');
+  assert.equal(at('DOWNLOAD_IN_PROGRESS', 7, 'the server is away'), '7% Downloaded; trying again: the server is away');
   assert.equal(at('DOWNLOADED', 100), 'Download Complete');
   assert.equal(at('DOWNLOAD_ERROR', 7, 'the server answered 404'), 'the server answered 404');
   assert.equal(at('ABANDONED', 7), 'ABANDONED');
+});
+
+test('SS-09: what may pass is tried again, later each time and not for ever; what is final is not', () => {
+  const passing = new CloudError('Unreachable', 'the server a.example does not answer');
+  const waits: number[] = [];
+  for (let round = 0; ; round += 1) {
+    const seconds = secondsToNextRound(passing, round);
+    if (seconds === null) break;
+    assert.ok(seconds >= (waits.at(-1) ?? 0), 'later each time');
+    waits.push(seconds);
+  }
+  assert.ok(waits.length >= 8 && waits.length <= 20);
+  assert.ok(waits.reduce((sum, each) => sum + each, 0) < 24 * 3600);
+  assert.equal(secondsToNextRound(new CloudError('InsufficientStorage', 'full'), 0), waits[0]);
+  assert.equal(secondsToNextRound(new CloudError('InvalidParameter', 'the checksum differs'), 0), null);
+  assert.equal(
+    failureText(passing, new Date('2026-01-02T03:04:05Z')),
+    'the server a.example does not answer; it is tried again at 03:04 UTC',
+  );
+  assert.equal(failureText(passing, null), passing.message);
+  const long = failureText(new CloudError('Unreachable', 'x'.repeat(2000)), new Date('2026-01-02T03:04:05Z'));
+  assert.equal(long.length, 1024);
+  assert.match(long, /03:04 UTC$/);
 });
 
 test('a download is at 100 percent only when all has arrived', () => {

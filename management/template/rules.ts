@@ -39,6 +39,30 @@ export function checkChecksum(text: string): string {
   return trimmed;
 }
 
+const ERROR_LENGTH_MAX = 1024;
+const MINUTE = 60;
+/** Between one round of a download and the next. All of them take half a day, after which nobody waits any more. */
+const ROUND_SECONDS = [1, 2, 5, 10, 20, 30, 60, 60, 60, 120, 120, 240].map((minutes) => minutes * MINUTE);
+/** What may be otherwise the next time: a server, a name server, a store or a sandbox that is away, a store that is full. */
+const passingCodes: readonly CloudError['code'][] = [
+  'Unreachable',
+  'Timeout',
+  'Unavailable',
+  'ResourceUnavailable',
+  'InsufficientStorage',
+  'Conflict',
+];
+
+/** How long to wait before a download that failed is tried again; null when it would be the same again, or was tried often enough. */
+export const secondsToNextRound = (error: CloudError, round: number): number | null =>
+  passingCodes.includes(error.code) ? (ROUND_SECONDS[round] ?? null) : null;
+
+/** For whoever looks at the template. */
+export const failureText = ({ message }: CloudError, again: Date | null): string => {
+  const later = again === null ? '' : `; it is tried again at ${again.toISOString().slice(11, 16)} UTC`;
+  return `${message.slice(0, ERROR_LENGTH_MAX - later.length)}${later}`;
+};
+
 interface Progress {
   readonly state: DownloadState;
   readonly percent: number;
@@ -48,7 +72,10 @@ interface Progress {
 /** In the words clients look for. A file that has arrived whole is being checked and converted. */
 export function statusText({ state, percent, error }: Progress): string {
   if (state === 'DOWNLOADED') return 'Download Complete';
-  if (state === 'DOWNLOAD_IN_PROGRESS') return percent >= 100 ? 'Installing Template' : `${percent}% Downloaded`;
+  if (state === 'DOWNLOAD_IN_PROGRESS') {
+    const progress = percent >= 100 ? 'Installing Template' : `${percent}% Downloaded`;
+    return error === null ? progress : `${progress}; trying again: ${error}`;
+  }
   if (state === 'NOT_DOWNLOADED') return 'Processing';
   return error ?? state;
 }

@@ -19,6 +19,9 @@ test('templates and ISOs through the API', { timeout: 240_000 }, async (t) => {
     const [ann, bob] = [await addTenant(cloud, 'ann'), await addTenant(cloud, 'bob')];
     await t.test('what is wrong with a registration is said at the door', () => refused(cloud, ann, zone.zoneId));
     await t.test('a download shows its progress and its end', () => progress(cloud, ann, zone.zoneId));
+    await t.test('SS-09: a server that is away is told, tried again by itself, and the template gets ready', () =>
+      away(cloud, ann, zone.zoneId),
+    );
     await t.test('who sees which template', () => visibility(cloud, ann, bob, zone));
     await t.test('permissions of a template', () => permissions(ann, bob, zone.zoneId));
     await t.test('a template is changed and deleted', () => life(cloud, ann, bob, zone.zoneId));
@@ -126,6 +129,47 @@ async function progress({ management }: Cloud, { client }: Tenant, zoneid: strin
   assert.match(ready.checksum, /^\{SHA-512\}[0-9a-f]{128}$/);
   await say(10, 'downloading');
   assert.equal((await look()).status, 'Download Complete', 'what comes late changes nothing');
+}
+
+async function away({ management }: Cloud, { client }: Tenant, zoneid: string) {
+  const { services } = management;
+  // One more than are tried before it is given up for now.
+  const { template } = await client.call('registerTemplate', { ...plain, name: 'away', zoneid, url: `${plain.url}?away=6` });
+  const { id } = template[0];
+  const look = async () => (await client.list('listTemplates', { templatefilter: 'self', id }))[0];
+  await eventually('the reason is told while it is tried', async () =>
+    /^0% Downloaded; trying again: the server images.simulated.example refuses/.test((await look()).status),
+  );
+  const failed = await eventually(
+    'given up for now',
+    async () => {
+      const shown = await look();
+      return shown.downloaddetails[0].downloadState === 'DOWNLOAD_ERROR' ? shown : null;
+    },
+    { timeoutSeconds: 60 },
+  );
+  assert.match(failed.status, /refuses the connection; it is tried again at \d\d:\d\d UTC$/);
+  assert.equal(failed.isready, false);
+  const isLater = () =>
+    services.db.rows<{ id: string; seconds: number }>(
+      `SELECT id, TIMESTAMPDIFF(SECOND, NOW(3), retry_at) AS seconds FROM job WHERE saga = 'template.download' AND state = 'Queued'`,
+    );
+  const [later, ...others] = await isLater();
+  assert.ok(later !== undefined && others.length === 0);
+  await services.db.rows('UPDATE job SET retry_at = NULL WHERE id = ?', [later.id]);
+  const ready = await eventually('ready', async () => {
+    const shown = await look();
+    return shown.isready ? shown : null;
+  });
+  assert.equal(ready.status, 'Download Complete');
+  assert.deepEqual(await isLater(), [], 'and that is all');
+  const [alert] = await services.db.rows<{ id: string; resolvedAt: Date | null }>(
+    'SELECT id, resolved_at AS resolvedAt FROM alert WHERE resource_id = ?',
+    [id],
+  );
+  assert.ok(alert?.resolvedAt, 'the alert has passed with its cause');
+  await services.db.rows('DELETE FROM alert WHERE id = ?', [alert.id]);
+  await client.run('deleteTemplate', { id });
 }
 
 async function visibility({ admin }: Cloud, ann: Tenant, bob: Tenant, zone: { zoneId: string; templateId: string }) {

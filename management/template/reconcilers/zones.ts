@@ -27,7 +27,7 @@ export const zonesReconciler = reconciler({
         ]);
         if (!template || template.removedAt || template.state !== 'Active' || template.zoneId !== null || there.length > 0) return null;
         const image = await addStoredImage(tx, templateId, zoneId);
-        return image ? jobs.add(tx, downloadTemplateSaga, { storedImageId: image }, { requestId: 'template.zones' }) : null;
+        return image ? jobs.add(tx, downloadTemplateSaga, { storedImageId: image, round: 0 }, { requestId: 'template.zones' }) : null;
       });
       if (!started) continue;
       log.info({ templateId, zoneId }, 'a template for every zone is brought into a zone that does not have it');

@@ -17,6 +17,7 @@ export const deleteTemplateSaga = saga({
   name: 'template.delete',
   version: 1,
   input: s.object({ templateId: s.id('template'), zoneId: s.nullable(s.id('zone')) }),
+  mayTakeHours: true,
   run: async (run, { templateId, zoneId: onlyZoneId }) => {
     const images = await run.step('going', async (tx) => {
       const template = await lock(tx, templates, { id: templateId });

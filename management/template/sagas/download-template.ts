@@ -5,21 +5,30 @@ import type { Id, Infer } from '../../../protocol/schema.ts';
 import { s } from '../../../protocol/schema.ts';
 import { downloadStates } from '../../../protocol/states/template.ts';
 import { lock, move } from '../../core/db.ts';
-import { raiseAlert } from '../../core/events.ts';
-import { type Run, saga } from '../../core/saga.ts';
+import { raiseAlert, resolveAlert } from '../../core/events.ts';
+import { type Run, type Saga, saga } from '../../core/saga.ts';
 import { storedImages, templates } from '../entities.ts';
+import { failureText, secondsToNextRound } from '../rules.ts';
 import { imageSizeMaxGib } from '../settings.ts';
 
 /** A secondary storage VM may have to be made first, or replaced on the way. */
 const WAIT_SECONDS = 3600;
-const ATTEMPTS_MAX = 30;
+/** A secondary storage VM tries for a minute or more each time. */
+const ATTEMPTS_MAX = 4;
 
-/** Has a secondary storage VM bring a template into its store. It ends well either way; what went wrong stands in the row. */
-export const downloadTemplateSaga = saga({
+/** The round counts the times it was tried and given up before. */
+const Input = s.object({ storedImageId: s.id('storedImage'), round: s.int() });
+
+/**
+ * Has a secondary storage VM bring a template into its store. It ends well either way; what went wrong stands in the row. A cause that may
+ * pass by itself gets another round later, which goes on where this one was.
+ */
+export const downloadTemplateSaga: Saga<Infer<typeof Input>, null> = saga<Infer<typeof Input>, null>({
   name: 'template.download',
-  version: 1,
-  input: s.object({ storedImageId: s.id('storedImage') }),
-  run: async (run, { storedImageId }) => {
+  version: 2,
+  input: Input,
+  mayTakeHours: true,
+  run: async (run, { storedImageId, round }) => {
     const plan = await run.step('start', async (tx, { settings }) => {
       const image = await lock(tx, storedImages, { id: storedImageId });
       // Deleted before it began, or brought already.
@@ -49,21 +58,26 @@ export const downloadTemplateSaga = saga({
         const { sizeBytes, virtualSizeBytes, sha256, checksum } = found;
         await move(tx, storedImages, downloadStates, image, 'succeed', {
           percent: 100,
+          error: null,
           sizeBytes,
           virtualSizeBytes,
           sha256,
           updatedAt: new Date(),
         });
         await tx.update(templates, { id: image.templateId }, { checksum });
+        await resolveAlert(tx, 'uploadFailed', image.templateId);
         wake('image');
         return null;
       });
     } catch (error) {
       if (!(error instanceof CloudError)) throw error;
-      await run.step('failed', async (tx) => {
+      await run.step('failed', async (tx, { jobs, requestId }) => {
         const image = await lock(tx, storedImages, { id: storedImageId });
         if (image?.state !== 'DOWNLOAD_IN_PROGRESS') return null;
-        await move(tx, storedImages, downloadStates, image, 'fail', { error: error.message.slice(0, 1024), updatedAt: new Date() });
+        const seconds = secondsToNextRound(error, round);
+        const notBefore = seconds === null ? null : new Date(Date.now() + seconds * 1000);
+        await move(tx, storedImages, downloadStates, image, 'fail', { error: failureText(error, notBefore), updatedAt: new Date() });
+        if (notBefore) await jobs.add(tx, downloadTemplateSaga, { storedImageId, round: round + 1 }, { requestId, notBefore });
         await raiseAlert(tx, 'uploadFailed', `A template could not be downloaded: ${error.message}`, {
           zoneId: plan.zoneId,
           resourceId: image.templateId,
@@ -100,7 +114,15 @@ async function download(
         }),
       );
     } catch (error) {
-      if (!(error instanceof CloudError) || !['Unreachable', 'Timeout'].includes(error.code) || attempt === ATTEMPTS_MAX) throw error;
+      // A Conflict is the work of one that was replaced, or of a template that was deleted meanwhile.
+      if (!(error instanceof CloudError) || !['Unreachable', 'Timeout', 'Conflict'].includes(error.code) || attempt === ATTEMPTS_MAX)
+        throw error;
+      await run.step(`trouble ${attempt}`, async (tx) => {
+        const image = await lock(tx, storedImages, { id: storedImageId });
+        if (image?.state === 'DOWNLOAD_IN_PROGRESS')
+          await tx.update(storedImages, { id: storedImageId }, { error: failureText(error, null), updatedAt: new Date() });
+        return null;
+      });
     }
   }
 }
