@@ -4,7 +4,7 @@ import { CloudError } from '../../protocol/errors.ts';
 import { addressesBetween, cidrOf, cidrRange, cidrsOverlap, ip4ToNumber, numberToIp4, prefixOfNetmask } from '../../protocol/ip4.ts';
 import type { Id } from '../../protocol/schema.ts';
 import type { Tx } from '../core/db.ts';
-import { ipRanges, podRanges, pods, type ZoneRow } from './entities.ts';
+import { hosts, ipRanges, podRanges, pods, type ZoneRow } from './entities.ts';
 
 /** Belongs to hosts and their system VMs; see control addresses. */
 export const CONTROL_CIDR = '169.254.0.0/16';
@@ -56,7 +56,7 @@ export const addressesOf = ({ startIp, endIp }: Pick<Range, 'startIp' | 'endIp'>
 export const rangesOverlap = (one: Pick<Range, 'startIp' | 'endIp'>, other: Pick<Range, 'startIp' | 'endIp'>): boolean =>
   ip4ToNumber(one.startIp) <= ip4ToNumber(other.endIp) && ip4ToNumber(other.startIp) <= ip4ToNumber(one.endIp);
 
-/** Throws unless no address of the range is in another range of the zone. The caller holds the zone's row, so that stays so. */
+/** Throws unless no address of the range is in another range of the zone, or that of a gateway or host. The caller holds the zone's row, so that stays so. */
 export async function mustBeFree(
   tx: Tx,
   zone: Pick<ZoneRow, 'id' | 'guestCidr'>,
@@ -65,20 +65,47 @@ export async function mustBeFree(
 ): Promise<void> {
   if (cidrsOverlap(range.cidr, zone.guestCidr))
     throw new CloudError('InvalidParameter', `the network ${range.cidr} overlaps ${zone.guestCidr}, from which guest networks are made`);
+  const ofPods = await tx.find(pods, { where: { zoneId: zone.id, removedAt: IsNull() } });
   const others = [
-    ...(await tx.findBy(podRanges, { zoneId: zone.id })).map((each) => ({ ...each, what: 'a pod' })),
+    ...(await tx.findBy(podRanges, { zoneId: zone.id })).flatMap((each) => {
+      const pod = ofPods.find(({ id }) => id === each.podId);
+      return pod ? { ...each, gateway: pod.gateway, what: 'a pod' } : [];
+    }),
     ...(await tx.findBy(ipRanges, { zoneId: zone.id, removedAt: IsNull() })).map((each) => ({
       ...each,
       what: each.kind === 'public' ? 'the public addresses' : 'the storage network',
     })),
-  ];
-  const clash = others.find((other) => other.id !== except && rangesOverlap(other, range));
+  ].filter(({ id }) => id !== except);
+  const clash = others.find((other) => rangesOverlap(other, range));
   if (clash)
     throw new CloudError(
       'InvalidParameter',
       `the range ${range.startIp} to ${range.endIp} overlaps ${clash.startIp} to ${clash.endIp} of ${clash.what} in this zone`,
     );
+  const routed = others.find(({ gateway }) => holds(range, gateway));
+  if (routed)
+    throw new CloudError(
+      'InvalidParameter',
+      `the range ${range.startIp} to ${range.endIp} holds ${routed.gateway}, the gateway of ${routed.what} in this zone`,
+    );
+  const given = others.find((other) => holds(other, range.gateway));
+  if (given)
+    throw new CloudError(
+      'InvalidParameter',
+      `the gateway ${range.gateway} lies in the range ${given.startIp} to ${given.endIp} of ${given.what} in this zone`,
+    );
+  const host = (await tx.find(hosts, { where: { zoneId: zone.id, removedAt: IsNull() }, select: { name: true, address: true } })).find(
+    ({ address }) => holds(range, address),
+  );
+  if (host)
+    throw new CloudError(
+      'InvalidParameter',
+      `the range ${range.startIp} to ${range.endIp} holds ${host.address}, the address of the host ${host.name}`,
+    );
 }
+
+const holds = (range: Pick<Range, 'startIp' | 'endIp'>, address: string): boolean =>
+  rangesOverlap(range, { startIp: address, endIp: address });
 
 /** Pods of one zone are networks of their own. */
 export async function mustBeOwnNetwork(tx: Tx, zoneId: Id<'zone'>, cidr: string, except: string | null = null): Promise<void> {

@@ -172,6 +172,34 @@ describe('pods and their ranges', () => {
     assert.deepEqual(await admin.call('listPhysicalNetworks', { zoneid }), {});
   });
 
+  test('public addresses lie apart from all other addresses of the zone, on a network that carries them', async () => {
+    const [pod] = await admin.list('listPods', { zoneid });
+    const { id: physicalnetworkid } = (await admin.run('createPhysicalNetwork', { zoneid, name: 'public' })).physicalnetwork;
+    const range = { zoneid, gateway: '203.0.113.1', netmask: '255.255.255.0', startip: '203.0.113.10', endip: '203.0.113.19' };
+    await refused('createVlanIpRange', range, 431, /no physical network of the zone carries public traffic/);
+    await refused('createVlanIpRange', { ...range, physicalnetworkid }, 431, /network public does not carry public traffic/);
+    const { traffictype } = await admin.run('addTrafficType', { physicalnetworkid, traffictype: 'Public' });
+    const other = await newZone('elsewhere');
+    await refused('createVlanIpRange', { ...range, zoneid: other.id, physicalnetworkid }, 431, /network public is not in the zone/);
+    await admin.call('deleteZone', { id: other.id });
+    const wrong: readonly (readonly [Params, RegExp])[] = [
+      [{ gateway: '203.0.114.1' }, /first address 203\.0\.113\.10 is not an address of a machine in the network 203\.0\.114\.0\/24/],
+      [{ gateway: '203.0.113.15' }, /gateway 203\.0\.113\.15 lies in the range/],
+      [{ netmask: '255.0.255.0' }, /netmask/],
+      [{ endip: '203.0.113.255' }, /last address 203\.0\.113\.255 is not an address of a machine/],
+      [{ gateway: '10.20.1.1', startip: pod.endip[0], endip: '10.20.1.210' }, /overlaps .* of a pod in this zone/],
+      [{ gateway: '10.20.1.250', startip: '10.20.1.1', endip: '10.20.1.9' }, /holds 10\.20\.1\.1, the gateway of a pod/],
+      [{ gateway: pod.startip[0], startip: '10.20.1.230', endip: '10.20.1.239' }, /gateway .* lies in the range .* of a pod/],
+      [{ gateway: '10.1.1.1', startip: '10.1.1.10', endip: '10.1.1.19' }, /from which guest networks are made/],
+    ];
+    for (const [change, message] of wrong) await refused('createVlanIpRange', { ...range, ...change }, 431, message);
+    const { vlan } = await admin.call('createVlanIpRange', range);
+    await refused('createVlanIpRange', { ...range, startip: '203.0.113.19', endip: '203.0.113.29' }, 431, /of the public addresses/);
+    await refused('deleteTrafficType', { id: traffictype.id }, 536, /range of public addresses/);
+    await admin.call('deleteVlanIpRange', { id: vlan.id });
+    await admin.run('deletePhysicalNetwork', { id: physicalnetworkid });
+  });
+
   test('physical networks: numbers do not overlap in a zone, the router is there and can be enabled', async () => {
     const { physicalnetwork } = await admin.run('createPhysicalNetwork', { zoneid, name: 'a', vlan: '100-199', tags: 'red,blue' });
     assert.deepEqual([physicalnetwork.vlan, physicalnetwork.tags, physicalnetwork.state], ['100-199', 'red,blue', 'Disabled']);
@@ -313,9 +341,9 @@ describe('hosts', () => {
     const { db } = cloud.management.services;
     const machineId = newId('machine');
     await db.rows(
-      `INSERT INTO machine (id, kind, instance_name, account_id, domain_id, zone_id, hypervisor, state, generation, host_id, cpu_count, cpu_mhz,
+      `INSERT INTO machine (id, kind, instance_name, account_id, domain_id, zone_id, hypervisor, state, generation, power, host_id, cpu_count, cpu_mhz,
          memory_mib, service_offering_id, ha_enabled, created_at)
-       VALUES (?, 'guest', 'i-2-999-VM', UUID(), UUID(), ?, 'Simulator', 'Starting', 0, ?, 1, 500, 512, UUID(), FALSE, NOW())`,
+       VALUES (?, 'guest', 'i-2-999-VM', UUID(), UUID(), ?, 'Simulator', 'Starting', 0, 'Unknown', ?, 1, 500, 512, UUID(), FALSE, NOW())`,
       [machineId, place.zoneid, id],
     );
     // The host really has it: a host that tells its machines at this moment must not make the row untrue.

@@ -1,21 +1,25 @@
 import { IsNull } from 'typeorm';
 import { CloudError } from '../../../protocol/errors.ts';
 import { newId } from '../../../protocol/ids.ts';
-import { addressesBetween, ip4ToNumber } from '../../../protocol/ip4.ts';
-import type { Id } from '../../../protocol/schema.ts';
+import { ip4ToNumber } from '../../../protocol/ip4.ts';
 import { command, reply } from '../../core/command.ts';
-import type { Tx } from '../../core/db.ts';
+import { lock, type Tx } from '../../core/db.ts';
 import { list, pageParams, where } from '../../core/list.ts';
 import { p, required } from '../../core/params.ts';
 import {
+  addressesOf,
   checkRange,
   ipRangeKind,
   ipRanges,
+  mustBeFree,
+  type PhysicalNetworkRow,
   physicalNetworkKind,
   physicalNetworks,
   podKind,
   trafficTypes,
+  type ZoneRow,
   zoneKind,
+  zones,
 } from '../../infra/index.ts';
 import { publicIps } from '../entities.ts';
 import { rangeView } from '../views.ts';
@@ -62,16 +66,12 @@ export const createVlanIpRange = command({
           'InvalidParameter',
           'public traffic on a tagged VLAN is not possible yet; bring it to the hosts untagged and use vlan=untagged',
         );
-      const physical = physicalnetworkid ?? (await publicPhysicalNetwork(tx, zone.id));
-      checkRange({ gateway, netmask, startIp: startip, endIp: endip });
-      await tx.query('SELECT id FROM zone WHERE id = ? FOR UPDATE', [zone.id]);
-      const first = ip4ToNumber(startip);
-      const last = ip4ToNumber(endip);
-      for (const other of await tx.find(ipRanges, { where: { zoneId: zone.id, removedAt: IsNull() } })) {
-        if (ip4ToNumber(other.startIp) <= last && first <= ip4ToNumber(other.endIp)) {
-          throw new CloudError('InvalidParameter', `the range ${startip} to ${endip} overlaps ${other.startIp} to ${other.endIp}`);
-        }
-      }
+      const range = checkRange({ gateway, netmask, startIp: startip, endIp: endip });
+      const addresses = addressesOf(range);
+      const locked = await lock(tx, zones, { id: zone.id });
+      if (!locked || locked.removedAt) throw new CloudError('NotFound', 'the zone has been removed meanwhile');
+      const physical = await publicPhysicalNetwork(tx, zone, physicalnetworkid);
+      await mustBeFree(tx, locked, range);
       const row = {
         id: newId('ipRange'),
         kind: 'public' as const,
@@ -88,36 +88,40 @@ export const createVlanIpRange = command({
         removedAt: null,
       };
       await tx.insert(ipRanges, row);
-      const rows = addressesBetween(startip, endip)
-        .filter((address) => address !== gateway)
-        .map((address) => ({
-          id: newId('publicIp'),
-          zoneId: zone.id,
-          physicalNetworkId: physical.id,
-          ipRangeId: row.id,
-          address,
-          addressNumber: ip4ToNumber(address),
-          state: 'Free' as const,
-          generation: 0,
-          accountId: null,
-          domainId: null,
-          networkId: null,
-          isSourceNat: false,
-          nicId: null,
-          allocatedAt: null,
-        }));
+      const rows = addresses.map((address) => ({
+        id: newId('publicIp'),
+        zoneId: zone.id,
+        physicalNetworkId: physical.id,
+        ipRangeId: row.id,
+        address,
+        addressNumber: ip4ToNumber(address),
+        state: 'Free' as const,
+        generation: 0,
+        accountId: null,
+        domainId: null,
+        networkId: null,
+        isSourceNat: false,
+        nicId: null,
+        allocatedAt: null,
+      }));
       for (let i = 0; i < rows.length; i += 500) await tx.insert(publicIps, rows.slice(i, i + 500));
       return row;
     }),
 });
 
-async function publicPhysicalNetwork(tx: Tx, zoneId: Id<'zone'>) {
+/** The physical network that was named, if it carries public traffic, or else the one of the zone that does. */
+async function publicPhysicalNetwork(tx: Tx, { id: zoneId, name }: ZoneRow, given: PhysicalNetworkRow | undefined) {
   const ofZone = await tx.find(physicalNetworks, { where: { zoneId, removedAt: IsNull() } });
-  for (const physical of ofZone) {
+  if (given && !ofZone.some(({ id }) => id === given.id))
+    throw new CloudError('InvalidParameter', `the physical network ${given.name} is not in the zone ${name}`);
+  for (const physical of given ? [given] : ofZone) {
     if ((await tx.countBy(trafficTypes, { physicalNetworkId: physical.id, trafficType: 'Public', removedAt: IsNull() })) > 0)
       return physical;
   }
-  throw new CloudError('InvalidParameter', 'no physical network of the zone carries public traffic; add it with addTrafficType');
+  throw new CloudError(
+    'InvalidParameter',
+    `${given ? `the physical network ${given.name} does not carry` : 'no physical network of the zone carries'} public traffic; add it with addTrafficType`,
+  );
 }
 
 export const listVlanIpRanges = command({
