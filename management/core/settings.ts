@@ -116,8 +116,16 @@ export async function openSettings(
   let texts = new Map<string, string>();
   const key = ({ name, scope, scopeId }: Pick<SettingRow, 'name' | 'scope' | 'scopeId'>) => `${name}\n${scope}\n${scopeId}`;
   const byName = new Map(definitions.map((each) => [each.name, each]));
+  const told = new Set<string>();
+  let asked = 0;
+  let shown = 0;
   const reload = async () => {
+    asked += 1;
+    const mine = asked;
     const rows = await db.read.find(settingRows);
+    // One that was asked for later has been answered before: what this one read is older.
+    if (mine < shown) return;
+    shown = mine;
     const before = texts;
     texts = new Map(rows.map((row) => [key(row), row.value]));
     if (before.size !== texts.size || [...texts].some(([name, value]) => before.get(name) !== value)) onChange();
@@ -136,11 +144,20 @@ export async function openSettings(
   return {
     all: definitions,
     get: ({ name, read, defaultValue }, at = {}) => {
-      const scope = NARROW_FIRST.find((each) => at[each] !== undefined && texts.has(key({ name, scope: each, scopeId: at[each] ?? '' })));
-      const text = scope
-        ? texts.get(key({ name, scope, scopeId: at[scope] ?? '' }))
-        : texts.get(key({ name, scope: 'global', scopeId: '' }));
-      return read(text ?? defaultValue);
+      const narrow = NARROW_FIRST.filter((scope) => at[scope] !== undefined).map((scope) => ({ name, scope, scopeId: at[scope] ?? '' }));
+      for (const place of [...narrow, { name, scope: 'global' as const, scopeId: '' }]) {
+        const text = texts.get(key(place));
+        if (text === undefined) continue;
+        try {
+          return read(text);
+        } catch (error) {
+          // A release may allow less than the one before; nothing that reads the setting must fail for that.
+          if (!told.has(key(place)))
+            log.warn({ err: error, setting: name, scope: place.scope }, 'a value that is not allowed any more is passed over');
+          told.add(key(place));
+        }
+      }
+      return read(defaultValue);
     },
     at: (name, scope, scopeId) => texts.get(key({ name, scope, scopeId })),
     set: async (name, scope, scopeId, text) => {
