@@ -25,6 +25,8 @@ export interface NewGuest {
   readonly zone: ZoneRow;
   readonly offering: ServiceOfferingRow;
   readonly template: TemplateRow;
+  /** Wanted, where the template leaves it open. */
+  readonly hypervisor: string | undefined;
   readonly name: string | undefined;
   readonly displayName: string | undefined;
   readonly group: string | undefined;
@@ -76,6 +78,10 @@ export async function createGuest(tx: Tx, context: Context, wanted: NewGuest): P
   if (!image?.virtualSizeBytes)
     throw new CloudError('InvalidParameter', `the ${template.kind} ${template.name} is not ready in the zone ${zone.name} yet`);
   const isIso = template.kind === 'iso';
+  if (template.type === 'SYSTEM')
+    throw new CloudError('InvalidParameter', `the template ${template.name} is that of system VMs, and no guest is made from it`);
+  if (isIso && !template.bootable)
+    throw new CloudError('InvalidParameter', `Installing from ISO requires an ISO that is bootable: ${template.id}`);
   if (isIso && !wanted.diskOffering)
     throw new CloudError('InvalidParameter', 'deploying from an ISO needs diskofferingid, for the disk to install on');
   const size = sizeOf(offering, wanted.details);
@@ -116,7 +122,7 @@ export async function createGuest(tx: Tx, context: Context, wanted: NewGuest): P
     domainId: owner.domainId,
     zoneId: zone.id,
     podId: null,
-    hypervisor: await hypervisorOf(tx, zone, template),
+    hypervisor: await hypervisorOf(tx, wanted),
     state: 'Stopped',
     generation: 0,
     power: 'Off',
@@ -250,10 +256,23 @@ export async function checkNameFree(
     );
 }
 
-async function hypervisorOf(tx: Tx, zone: ZoneRow, template: TemplateRow): Promise<string> {
+/** That of the template; an ISO has none, so there it is the one asked for, or the zone's only one. */
+async function hypervisorOf(tx: Tx, { zone, template, hypervisor }: NewGuest): Promise<string> {
   if (template.hypervisor) return template.hypervisor;
-  const [found] = await tx.query('SELECT hypervisor FROM cluster WHERE zone_id = ? AND removed_at IS NULL LIMIT 1', [zone.id]);
-  return found?.hypervisor ?? 'KVM';
+  const rows: { hypervisor: string }[] = await tx.query(
+    'SELECT DISTINCT hypervisor FROM cluster WHERE zone_id = ? AND removed_at IS NULL ORDER BY hypervisor',
+    [zone.id],
+  );
+  const fitting = hypervisor === undefined ? rows : rows.filter((row) => row.hypervisor.toLowerCase() === hypervisor.toLowerCase());
+  const [found, another] = fitting;
+  if (!found)
+    throw new CloudError('InvalidParameter', `the zone ${zone.name} has no cluster of ${hypervisor?.slice(0, 40) ?? 'any hypervisor'}`);
+  if (another)
+    throw new CloudError(
+      'InvalidParameter',
+      `the zone ${zone.name} has clusters of ${rows.map((row) => row.hypervisor).join(' and ')}; say which with hypervisor`,
+    );
+  return found.hypervisor;
 }
 
 const ALPHABET = 'abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789';

@@ -295,10 +295,31 @@ async function isos(zone: Zone) {
     bootable: false,
   });
   const isoId = iso[0].id;
+  await eventually('the ISO is ready', async () => (await zone.list('listIsos', { id: isoId }))[0]?.isready);
+  const [disk] = await zone.list('listDiskOfferings', { name: 'Small' });
+  const fromIso = { zoneid: zone.zoneId, serviceofferingid: zone.serviceOfferingId, templateid: isoId, diskofferingid: disk.id };
+  await refused(zone.call('deployVirtualMachine', fromIso), 431, /requires an ISO that is bootable/);
+  const { iso: disc } = await zone.call('registerIso', {
+    name: 'installer',
+    displaytext: 'installer',
+    url: 'http://images.simulated.example/installer.iso',
+    zoneid: zone.zoneId,
+  });
+  await eventually('the installer is ready', async () => (await zone.list('listIsos', { id: disc[0].id }))[0]?.isready);
+  const install = { ...fromIso, templateid: disc[0].id, name: 'installed' };
+  await refused(zone.call('deployVirtualMachine', { ...install, hypervisor: 'KVM' }), 431, /has no cluster of KVM/);
+  const { virtualmachine: installed } = await zone.run('deployVirtualMachine', { ...install, hypervisor: 'simulator' });
+  assert.deepEqual([installed.hypervisor, installed.isoid, installed.state], ['Simulator', disc[0].id, 'Running']);
+  await zone.run('detachIso', { virtualmachineid: installed.id });
+  assert.equal((await zone.run('rebootVirtualMachine', { id: installed.id })).virtualmachine.isoid, undefined);
+  const usual = (await zone.list('listNetworks', { name: 'admin-network' }))[0];
+  await zone.run('destroyVirtualMachine', { id: installed.id, expunge: true });
+  await zone.run('deleteNetwork', { id: usual.id });
+  await zone.run('deleteIso', { id: disc[0].id });
+
   await withGuest(zone, 'drive', async ({ id, hostid }) => {
     const inDrive = (host: string) => zone.cloud.hosts.get(host)?.isoOf(id as never)?.imageId ?? null;
     await refused(zone.call('detachIso', { virtualmachineid: id }), 431, /has no ISO attached/);
-    await eventually('the ISO is ready', async () => (await zone.list('listIsos', { id: isoId }))[0]?.isready);
     const { virtualmachine } = await zone.run('attachIso', { id: isoId, virtualmachineid: id });
     assert.deepEqual([virtualmachine.isoid, virtualmachine.isoname, inDrive(hostid)], [isoId, 'rescue', isoId]);
     assert.deepEqual(
@@ -325,7 +346,7 @@ async function isos(zone: Zone) {
   await zone.run('deleteIso', { id: isoId });
   await eventually('its copies go', async () => {
     await zone.cloud.management.reconciliation.runOnce('storage.imageCopies');
-    return (await zone.cloud.db.rows('SELECT 1 FROM image_copy WHERE template_id = ?', [isoId])).length === 0;
+    return (await zone.cloud.db.rows('SELECT 1 FROM image_copy WHERE template_id IN (?)', [[isoId, disc[0].id]])).length === 0;
   });
 }
 

@@ -82,6 +82,7 @@ export const deployVirtualMachine = command({
         zone,
         offering,
         template,
+        hypervisor: params.hypervisor,
         name: params.name,
         displayName: params.displayname,
         group: params.group,
