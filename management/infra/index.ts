@@ -76,6 +76,7 @@ export {
   trafficTypeKind,
   zoneKind,
 } from './kinds.ts';
+export { lockCluster, lockZone } from './living.ts';
 export { addressesOf, checkRange, mustBeFree, type Range, type RangeRequest, rangesOverlap } from './ranges.ts';
 export * from './settings.ts';
 export type { RemoteShell } from './ssh.ts';

@@ -35,6 +35,7 @@ test('primary and secondary storage and volumes through the API', { timeout: 240
     await t.test('tags and the state of a pool decide what goes there', () => tagged(cloud, zone));
     await t.test('a pool with volumes stays', () => occupied(cloud, zone));
     await t.test('image stores', () => stores(admin, zone));
+    await t.test('nothing is put into a zone or cluster that is being removed', () => vanishing(cloud, zone));
     await t.test('who sees which volume', () => visibility(cloud, zone));
     await t.test('only files of volumes that are expunged for long are swept', () => swept(cloud, zone));
     await t.test('a pool nearly full raises an alert until it has room again', () => alerts(cloud));
@@ -258,6 +259,42 @@ async function occupied({ admin, management }: Cloud, zone: Zone) {
     message: new RegExp(`still holds ${used.n} volume`),
   });
   assert.equal((await admin.list('listStoragePools', { id: used.id }))[0].state, 'Up');
+}
+
+/** What is being removed is still there for whoever asks before the end of it. */
+async function vanishing({ admin, management }: Cloud, zone: Zone) {
+  const { db } = management.services;
+  const names = { dns1: '10.0.0.1', internaldns1: '10.0.0.1', networktype: 'Advanced', guestcidraddress: '10.9.0.0/24' };
+  const { zone: other } = await admin.call('createZone', { ...names, name: 'vanishing' });
+  const { cluster: added } = await admin.call('addCluster', {
+    zoneid: zone.zoneId,
+    podid: zone.pod.id,
+    clustername: 'vanishing',
+    clustertype: 'CloudManaged',
+    hypervisor: 'Simulator',
+  });
+  const cluster = added[0];
+  const tries: [string, Id<'zone'> | Id<'cluster'>, string, Params, RegExp][] = [
+    [
+      'zone',
+      other.id,
+      'addImageStore',
+      { zoneid: other.id, provider: 'NFS', url: 'nfs://10.147.28.6/export/late' },
+      /zone has been removed/,
+    ],
+    ['cluster', cluster.id, 'createStoragePool', poolOf({ ...zone, cluster }, { name: 'late' }), /cluster has been removed/],
+  ];
+  for (const [table, id, command, params, message] of tries) {
+    let refusal: Promise<void> = Promise.resolve();
+    await db.transact(async (tx) => {
+      await tx.query(`UPDATE ${table} SET removed_at = NOW(3) WHERE id = ?`, [id]);
+      refusal = assert.rejects(admin.call(command, params), { message }, command);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    });
+    await refusal;
+  }
+  assert.equal((await admin.list('listStoragePools', { name: 'late' })).length, 0);
+  assert.equal((await db.rows('SELECT id FROM image_store WHERE zone_id = ?', [other.id])).length, 0);
 }
 
 async function stores(admin: Client, zone: Zone) {

@@ -3,7 +3,7 @@ import { CloudError } from '../../../protocol/errors.ts';
 import { newId } from '../../../protocol/ids.ts';
 import { ip4ToNumber } from '../../../protocol/ip4.ts';
 import { command, reply } from '../../core/command.ts';
-import { lock, type Tx } from '../../core/db.ts';
+import type { Tx } from '../../core/db.ts';
 import { list, pageParams, where } from '../../core/list.ts';
 import { p, required } from '../../core/params.ts';
 import {
@@ -11,6 +11,7 @@ import {
   checkRange,
   ipRangeKind,
   ipRanges,
+  lockZone,
   mustBeFree,
   type PhysicalNetworkRow,
   physicalNetworkKind,
@@ -19,7 +20,6 @@ import {
   trafficTypes,
   type ZoneRow,
   zoneKind,
-  zones,
 } from '../../infra/index.ts';
 import { publicIps } from '../entities.ts';
 import { rangeView } from '../views.ts';
@@ -68,8 +68,7 @@ export const createVlanIpRange = command({
         );
       const range = checkRange({ gateway, netmask, startIp: startip, endIp: endip });
       const addresses = addressesOf(range);
-      const locked = await lock(tx, zones, { id: zone.id });
-      if (!locked || locked.removedAt) throw new CloudError('NotFound', 'the zone has been removed meanwhile');
+      const locked = await lockZone(tx, zone.id);
       const physical = await publicPhysicalNetwork(tx, zone, physicalnetworkid);
       await mustBeFree(tx, locked, range);
       const row = {

@@ -3,7 +3,7 @@ import { CloudError } from '../../../protocol/errors.ts';
 import { newId } from '../../../protocol/ids.ts';
 import { command, reply } from '../../core/command.ts';
 import { p, required } from '../../core/params.ts';
-import { zoneKind } from '../../infra/index.ts';
+import { lockZone, zoneKind } from '../../infra/index.ts';
 import { type ImageStoreRow, imageStores } from '../../template/index.ts';
 import { imageStoreProviders, readStoreDetails, readStoreUrl } from '../rules.ts';
 import { imageStoreView } from '../views.ts';
@@ -30,7 +30,7 @@ export const addImageStore = command({
     const readDetails = readStoreDetails(details);
     const shown = await db.transact(async (tx) => {
       // The zone's row is the lock: the same place is not made a store twice.
-      await tx.query('SELECT id FROM zone WHERE id = ? FOR UPDATE', [zone.id]);
+      await lockZone(tx, zone.id);
       const others = await tx.find(imageStores, { where: { zoneId: zone.id, removedAt: IsNull() } });
       const same = others.find(({ server, path }) => server === place.server && path === place.path);
       if (same) throw new CloudError('InvalidParameter', `the image store ${same.name} is at ${url.trim()} already`);

@@ -3,7 +3,7 @@ import { CloudError } from '../../../protocol/errors.ts';
 import { newId } from '../../../protocol/ids.ts';
 import { command, reply } from '../../core/command.ts';
 import { p, required } from '../../core/params.ts';
-import { clusterKind, hypervisorNames, podKind, zoneKind } from '../../infra/index.ts';
+import { clusterKind, hypervisorNames, lockCluster, lockZone, podKind, zoneKind } from '../../infra/index.ts';
 import { type StoragePoolRow, storagePools } from '../entities.ts';
 import { finish } from '../finish.ts';
 import { readPoolUrl, readTags } from '../rules.ts';
@@ -61,7 +61,8 @@ export const createStoragePool = command({
     };
     const job = await db.transact(async (tx) => {
       // The zone's row is the lock: the same place is not made a pool twice.
-      await tx.query('SELECT id FROM zone WHERE id = ? FOR UPDATE', [zone.id]);
+      await lockZone(tx, zone.id);
+      if (ofCluster) await lockCluster(tx, ofCluster.id);
       for (const other of await tx.find(storagePools, { where: { zoneId: zone.id, removedAt: IsNull() } })) {
         if (other.type !== row.type || other.server !== row.server || other.path !== row.path) continue;
         // A shared mount point has no server: another cluster may well have another one at the same path.
