@@ -83,6 +83,9 @@ async function listMachines({ agents: asks }: Services, hostId: Id<'host'>): Pro
 async function act(services: Services, hostId: Id<'host'>, id: Id<'machine'>, what: Verdict, row: MachineRow | null): Promise<void> {
   const { db, agents: asks, log, wake } = services;
   if (what === 'stray') {
+    // While the host was asked, somebody may have begun to start it there.
+    const now = await db.read.findOneBy(machines, { id });
+    if (now?.generation !== row?.generation) return;
     log.warn({ machine: id, host: hostId }, 'a machine runs that should not run here; it is stopped');
     await asks.ask({ kind: 'host', id: hostId }, call(StopMachine, { id, force: true, graceSeconds: 0 }), {
       requestId: 'machine.power',
