@@ -141,7 +141,15 @@ export function registry(commands: readonly AnyCommand[]): Registry {
         // The job is rung for when the transaction that wrote it has committed.
         for (const started of rings) services.jobs.ring(started);
         if (ownEvent)
-          await syncEvent(services, caller, ownEvent, 'INFO', `Successfully completed ${ownEvent.text}`, idOf(result) ?? idOf(params));
+          // It is done and stays done: a caller who was told otherwise would do it again.
+          await syncEvent(
+            services,
+            caller,
+            ownEvent,
+            'INFO',
+            `Successfully completed ${ownEvent.text}`,
+            idOf(result) ?? idOf(params),
+          ).catch((error: unknown) => log.error({ err: error }, 'the command is done, but its event was not written'));
         return body(each, result, caller);
       } catch (error) {
         if (ownEvent) {

@@ -237,3 +237,26 @@ test('signatures with an end, and POST for what changes something, can be made t
     assert.equal(await signed(url, 'GET', 'makeThing', { signatureversion: '3', expires: at(1_000_000) }), 200);
   });
 });
+
+test('what was done is told as done, also when its event could not be written', async () => {
+  let made = 0;
+  const make = command({
+    name: 'makeThing',
+    about: 'Makes a thing.',
+    access: 'user',
+    event: { type: 'THING.MAKE', text: 'making a thing' },
+    params: {},
+    reply: reply.success(),
+    run: async () => void (made += 1),
+  });
+  const secret = 'Sec-ret';
+  const callers = { byApiKey: async () => ({ caller: ADMIN, secretKey: new Secret(secret) }), byUserId: async () => null };
+  const gone = Object.assign(new Error('gone'), { code: 'PROTOCOL_CONNECTION_LOST' });
+  const db = { read: { findOneBy: async () => null }, transact: () => Promise.reject(gone) } as unknown as Database;
+  await withFront({ commands: asCommands(make), callers, services: { db } }, async ({ url }) => {
+    const pairs = Object.entries({ command: 'makeThing', response: 'json', apiKey: 'k' });
+    const query = new URLSearchParams([...pairs, ['signature', sign(stringToSign(pairs, 'raw'), secret)]]);
+    assert.equal((await fetch(`${url}?${query}`, { method: 'POST' })).status, 200);
+    assert.equal(made, 1);
+  });
+});
