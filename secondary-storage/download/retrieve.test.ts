@@ -60,7 +60,7 @@ test('SS-01 a file arrives as it is, with its digests and its progress', async (
 
 test('SS-09 a connection that breaks again and again is resumed where it broke', async (context) => {
   const { fetch, server } = await setUp(context, { cuts: [1_000_000, 700_001, 1, 999_999] });
-  const got = await fetch();
+  const got = await fetch({ slowest: { bytes: 100_000, seconds: 60 } });
   assert.equal(got.digests['sha512'], sha512(content));
   assert.ok((await readFile(got.file)).equals(content));
   assert.equal(server.requests.length, 5);
@@ -220,6 +220,24 @@ test('a server that falls silent in the midst is left and asked again', async (c
   });
   assert.equal((await fetch()).digests['sha512'], sha512(content));
   assert.equal(server.requests.length, 2);
+});
+
+test('threat class 11: a server that drips, or breaks off after a few bytes each time, holds no place for ever', async (context) => {
+  const dripping = await setUp(context, {
+    answer: (_request, response) => {
+      response.writeHead(200, { 'content-length': content.length, etag: '"drip"' });
+      const drip = setInterval(() => response.write('.'), 10);
+      response.once('close', () => clearInterval(drip));
+      return true;
+    },
+  });
+  const slowest = { bytes: 10_000, seconds: 0.2 };
+  await assert.rejects(dripping.fetch({ slowest }), { code: 'Unreachable', message: /sends next to nothing/ });
+  assert.equal(dripping.server.requests.length, DELAYS.length);
+
+  const breaking = await setUp(context, { cuts: Array.from({ length: 100 }, () => 100) });
+  await assert.rejects(breaking.fetch({ slowest }), { code: 'Unreachable', message: /broke/ });
+  assert.equal(breaking.server.requests.length, DELAYS.length);
 });
 
 test('a download that another machine has taken over is left alone', async (context) => {

@@ -8,6 +8,7 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { CloudError } from '../../protocol/errors.ts';
 import { s } from '../../protocol/schema.ts';
+import { passedBytes } from '../../systemvm/buffers.ts';
 import { connectionProblem, isPassing, passing, refused } from './problem.ts';
 import { openSource, type SourceOptions } from './source.ts';
 
@@ -24,8 +25,10 @@ export interface RetrieveOptions {
   readonly onProgress: (receivedBytes: number, totalBytes: number | null) => void;
   /** Tells this fetch from another one, elsewhere, that took over. */
   readonly owner: string;
-  /** Waits before the next try, in seconds; after as many tries without a single byte it gives up. */
+  /** Waits before the next try, in seconds; after as many tries that brought next to nothing it gives up. */
   readonly delaysSeconds?: readonly number[];
+  /** A server that sends less than this in so many seconds counts as one that fell silent. */
+  readonly slowest?: { readonly bytes: number; readonly seconds: number };
   readonly checkpointBytes?: number;
 }
 export interface Retrieved {
@@ -35,6 +38,8 @@ export interface Retrieved {
 }
 
 const DELAYS_SECONDS = [1, 2, 4, 8, 16, 30];
+/** Whoever drips would otherwise hold a place among the downloads for ever, and many who drip all of them. */
+const SLOWEST = { bytes: 1024 * 1024, seconds: 300 };
 const CHECKPOINT_BYTES = 64 * 1024 * 1024;
 /** On a slow line so many bytes take long, and a successor should not have to fetch them again. */
 const CHECKPOINT_SECONDS = 5;
@@ -69,7 +74,7 @@ function validatorOf({ headers: { etag, 'last-modified': lastModified } }: Incom
 const mebibytes = (bytes: number): string => (bytes < 1024 * 1024 ? `${bytes} bytes` : `${Math.ceil(bytes / 1024 / 1024)} MiB`);
 
 export async function retrieve(options: RetrieveOptions): Promise<Retrieved> {
-  const { folder, url, sizeBytesMax, algorithms, signal, owner, delaysSeconds = DELAYS_SECONDS } = options;
+  const { folder, url, sizeBytesMax, algorithms, signal, owner, delaysSeconds = DELAYS_SECONDS, slowest = SLOWEST } = options;
   const path = join(folder, 'download');
   const sidecarPath = join(folder, 'download.json');
   const urlSha256 = createHash('sha256').update(url).digest('hex');
@@ -171,6 +176,7 @@ export async function retrieve(options: RetrieveOptions): Promise<Retrieved> {
   const readBody = async (response: IncomingMessage, host: string): Promise<void> => {
     let pendingBytes = 0;
     let sinceCheckpoint = 0;
+    const passed = passedBytes();
     let checkpointAtMs = performance.now();
     const flush = async (): Promise<void> => {
       const bytes = pendingBytes;
@@ -186,6 +192,7 @@ export async function retrieve(options: RetrieveOptions): Promise<Retrieved> {
         receivedBytes += length;
         if (pendingBytes === WRITE_BYTES) await flush();
       }
+      passed(chunk.length);
       sinceCheckpoint += chunk.length;
       const isDue = performance.now() - checkpointAtMs >= CHECKPOINT_SECONDS * 1000;
       if (isDue || sinceCheckpoint >= (options.checkpointBytes ?? CHECKPOINT_BYTES)) {
@@ -209,12 +216,18 @@ export async function retrieve(options: RetrieveOptions): Promise<Retrieved> {
         taking.then(() => done(), done);
       },
     });
+    let seenBytes = receivedBytes;
+    const watch = setInterval(() => {
+      if (receivedBytes - seenBytes < slowest.bytes) response.destroy(passing(`the server ${host} sends next to nothing`));
+      seenBytes = receivedBytes;
+    }, slowest.seconds * 1000);
     try {
       await pipeline(response, sink, { signal });
     } catch (error) {
       signal.throwIfAborted();
       throw isStorageProblem(error) ? storageProblem(error) : connectionProblem(error, host);
     } finally {
+      clearInterval(watch);
       response.destroy();
       // A broken connection does not wait for the piece that is being written.
       await taking.catch(() => undefined);
@@ -250,7 +263,7 @@ export async function retrieve(options: RetrieveOptions): Promise<Retrieved> {
         signal.throwIfAborted();
         if (!isPassing(error)) throw error;
         await checkpoint();
-        fruitless = receivedBytes > before ? 0 : fruitless + 1;
+        fruitless = receivedBytes - before >= slowest.bytes ? 0 : fruitless + 1;
         const delaySeconds = delaysSeconds[fruitless];
         if (delaySeconds === undefined) throw error;
         await wait(delaySeconds * 1000, undefined, { signal });
