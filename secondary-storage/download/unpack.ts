@@ -5,6 +5,7 @@ import { open, rename } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import type { CloudError } from '../../protocol/errors.ts';
+import { passedBytes } from '../../systemvm/buffers.ts';
 import { refused } from './problem.ts';
 
 const BLOCK_BYTES = 128 * 1024;
@@ -23,6 +24,7 @@ export async function unpack(path: string, sizeBytesMax: number, signal: AbortSi
   const unpacked = await open(unpackedPath, 'w', 0o600);
   const zeros = Buffer.alloc(BLOCK_BYTES);
   let sizeBytes = 0;
+  const passed = passedBytes();
   // The pipeline would report its own end instead.
   let problem: CloudError | null = null;
   try {
@@ -43,6 +45,7 @@ export async function unpack(path: string, sizeBytesMax: number, signal: AbortSi
               written += (await unpacked.write(chunk, written, chunk.length - written, sizeBytes + written)).bytesWritten;
           }
           sizeBytes += chunk.length;
+          passed(chunk.length);
         }
       },
       { signal },
