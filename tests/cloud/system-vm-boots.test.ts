@@ -52,11 +52,10 @@ async function trace(zone: Zone) {
     assert.equal(boot.seconds, 3.82);
     assert.equal(boot.failedstage, undefined);
     const stages: { name: string; seconds: number }[] = boot.stage;
-    assert.ok(
-      stages
-        .map((stage) => stage.name)
-        .join(' ')
-        .endsWith('agent arguments network role link firewall ssh ready'),
+    assert.equal(
+      stages.map((stage) => stage.name).join(' '),
+      'boot payload role agent arguments network role link firewall ssh ready',
+      'those of the kernel and those of its program',
     );
     const times = stages.map(({ seconds }) => seconds);
     assert.deepEqual(

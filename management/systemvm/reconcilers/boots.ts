@@ -19,6 +19,8 @@ import { type SystemVmBootRow, systemVmBoots } from '../entities.ts';
 const FAILURES_MAX = 99;
 /** A boot that has told nothing more for so long after its agent was up is taken as it is. */
 const READY_SECONDS = 120;
+/** As long as a start is waited for. */
+const END_SECONDS = 300;
 
 const alertOf: Readonly<Record<SystemVmKindName, AlertType>> = {
   'console-proxy': 'consoleProxy',
@@ -91,24 +93,29 @@ async function lookInside(services: Services, each: Watched, row: SystemVmBootRo
     await services.db.rows('UPDATE system_vm_boot SET certificate_serial = ? WHERE id = ?', [certificateSerial, id]);
     return;
   }
-  const before =
-    row?.outcome === 'Booting'
-      ? row.stages.slice(
-          0,
-          Math.max(
-            0,
-            row.stages.findIndex(({ stage }) => stage === 'agent'),
-          ),
-        )
-      : [];
+  const before = await stagesBefore(services, each, rounded);
   const stages = [...before, ...rounded];
   const failure = failureIn(stages);
-  const isLate = Date.now() - each.agentSince.getTime() > READY_SECONDS * 1000;
+  const begun = row?.outcome === 'Booting' ? row.startedAt : new Date();
+  const isLate = Date.now() - each.agentSince.getTime() > READY_SECONDS * 1000 || Date.now() - begun.getTime() > END_SECONDS * 1000;
   const isReady = rounded.some(({ stage }) => stage === 'ready');
   const found = { stages, failure, lastWords: [] };
   const next = written(each, row?.outcome === 'Booting' ? row : null, found);
-  if (failure || isReady || isLate) await settle(services, each, { ...next, outcome: failure ? 'Failed' : 'Up', certificateSerial });
+  // What has failed is tried again when the program has been started anew.
+  if (isReady || isLate) await settle(services, each, { ...next, outcome: failure ? 'Failed' : 'Up', certificateSerial });
   else await services.db.transact((tx) => save(tx, next));
+}
+
+/** What the console told of this boot before the agent began; nothing where the host cannot be asked now. */
+async function stagesBefore({ agents }: Services, { id, hostId }: Watched, own: readonly BootStage[]): Promise<BootStage[]> {
+  const first = own[0];
+  if (!hostId || !first) return [];
+  const options = { requestId: 'systemVm.boots', linkGraceSeconds: 0 };
+  const told = await agents.ask({ kind: 'host', id: hostId }, call(ReadSerialLog, { id }), options).catch(() => null);
+  const stages = told ? stagesIn(told.text) : [];
+  // A console that does not know the agent's own first stage tells of another boot.
+  const begin = stages.findIndex(({ stage, atSeconds }) => stage === first.stage && atSeconds === first.atSeconds);
+  return stages.slice(0, Math.max(0, begin));
 }
 
 async function readConsole(services: Services, each: Watched, row: SystemVmBootRow | null, isOwn: boolean): Promise<void> {
