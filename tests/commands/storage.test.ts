@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ApiError, type Client, eventually, type Params, type Reply } from '../../lab/client.ts';
+import { type AlertType, raiseAlert } from '../../management/core/events.ts';
 import { volumes } from '../../management/storage/index.ts';
 import { CloudError } from '../../protocol/errors.ts';
 import { call } from '../../protocol/message.ts';
@@ -39,6 +40,7 @@ test('primary and secondary storage and volumes through the API', { timeout: 240
     await t.test('who sees which volume', () => visibility(cloud, zone));
     await t.test('only files of volumes that are expunged for long are swept', () => swept(cloud, zone));
     await t.test('a pool nearly full raises an alert until it has room again', () => alerts(cloud));
+    await t.test('what is removed leaves no alert that stays open for ever', () => resolved(cloud, zone));
   } finally {
     refusals.clear();
     await cloud.close();
@@ -397,6 +399,34 @@ async function swept({ admin, management }: Cloud, zone: Zone) {
   await services.db.transact((tx) => tx.update(volumes, { id: volume.id }, { removedAt: new Date(Date.now() - 7_200_000) }));
   await reconciliation.runOnce('storage.leftovers');
   assert.deepEqual((await there()).sort(), before.filter((id) => id !== volume.id).sort());
+}
+
+async function resolved({ admin, management }: Cloud, zone: Zone) {
+  const pool = await createUnused(admin, zone, 'alarming');
+  const { cluster: added } = await admin.call('addCluster', {
+    zoneid: zone.zoneId,
+    podid: zone.pod.id,
+    clustername: 'alarming',
+    clustertype: 'CloudManaged',
+    hypervisor: 'Simulator',
+  });
+  const url = 'http://sim/alarming/h0';
+  const of = { zoneid: zone.zoneId, podid: zone.pod.id, clusterid: added[0].id, hypervisor: 'Simulator', url };
+  const host = (await admin.call('addHost', of)).host[0];
+  const { db } = management.services;
+  const raised: [AlertType, string][] = [
+    ['storage', pool.id],
+    ['cpu', added[0].id],
+    ['memory', added[0].id],
+    ['storageMisc', host.id],
+  ];
+  await db.transact(async (tx) => {
+    for (const [type, resourceId] of raised) await raiseAlert(tx, type, 'raised by the test', { resourceId });
+  });
+  await admin.call('deleteStoragePool', { id: pool.id });
+  await admin.call('deleteHost', { id: host.id, forced: true });
+  await admin.call('deleteCluster', { id: added[0].id });
+  assert.deepEqual(await db.rows("SELECT name FROM alert WHERE description = 'raised by the test' AND resolved_at IS NULL"), []);
 }
 
 async function alerts({ admin, management }: Cloud) {

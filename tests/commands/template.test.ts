@@ -351,6 +351,7 @@ async function laterZone({ admin, management }: Cloud, firstZoneId: string) {
     [firstZoneId],
     'it is not brought back',
   );
+  await assert.rejects(admin.run('deleteTemplate', { id, zoneid: zoneId }), /the template is not in the zone that was given/);
   await admin.run('deleteTemplate', { id });
   assert.deepEqual(await rows(), []);
 }

@@ -1,5 +1,6 @@
 import { command, reply } from '../../core/command.ts';
 import { lock } from '../../core/db.ts';
+import { resolveAlert } from '../../core/events.ts';
 import { p, required } from '../../core/params.ts';
 import { mustBeEmpty } from '../blockers.ts';
 import { clusters } from '../entities.ts';
@@ -22,6 +23,8 @@ export const deleteCluster = command({
         { one: 'primary storage pool', many: 'primary storage pools', sql: alive('storage_pool'), values: [id] },
       ]);
       await tx.update(clusters, { id }, { removedAt: new Date() });
+      await resolveAlert(tx, 'cpu', id);
+      await resolveAlert(tx, 'memory', id);
     });
   },
 });

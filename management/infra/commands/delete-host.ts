@@ -38,6 +38,7 @@ export const deleteHost = command({
       ]);
       await discardHost(tx, id);
       await resolveAlert(tx, 'host', id);
+      await resolveAlert(tx, 'storageMisc', id);
       return host;
     });
     if (!gone) return;

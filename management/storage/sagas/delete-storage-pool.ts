@@ -4,6 +4,7 @@ import { DetachPool, RemoveImage } from '../../../protocol/messages/storage.ts';
 import { s } from '../../../protocol/schema.ts';
 import { storagePoolStates } from '../../../protocol/states/storage.ts';
 import { lock, move } from '../../core/db.ts';
+import { resolveAlert } from '../../core/events.ts';
 import { saga } from '../../core/saga.ts';
 import { imageCopies, storagePoolHosts, storagePools } from '../entities.ts';
 import { mustHoldNoVolumes, upHostsOf } from '../pools.ts';
@@ -45,6 +46,7 @@ export const deleteStoragePoolSaga = saga({
     await run.step('gone', async (tx, { wake }) => {
       await tx.delete(imageCopies, { poolId });
       await tx.update(storagePools, { id: poolId }, { removedAt: new Date(), allocatedBytes: 0 });
+      await resolveAlert(tx, 'storage', poolId);
       wake('storage');
       return null;
     });

@@ -1,9 +1,11 @@
 import { IsNull } from 'typeorm';
+import { CloudError } from '../../../protocol/errors.ts';
 import { call } from '../../../protocol/message.ts';
 import { RemoveStoredImage } from '../../../protocol/messages/image.ts';
 import { s } from '../../../protocol/schema.ts';
 import { downloadStates } from '../../../protocol/states/template.ts';
 import { lock, move } from '../../core/db.ts';
+import { resolveAlert } from '../../core/events.ts';
 import { saga } from '../../core/saga.ts';
 import { storedImages, templateGrants, templates } from '../entities.ts';
 
@@ -23,6 +25,8 @@ export const deleteTemplateSaga = saga({
       const template = await lock(tx, templates, { id: templateId });
       const all = await tx.find(storedImages, { where: { templateId, removedAt: IsNull() }, order: { id: 'ASC' } });
       const going = all.filter(({ zoneId }) => onlyZoneId === null || zoneId === onlyZoneId);
+      if (onlyZoneId !== null && going.length === 0 && all.length > 0)
+        throw new CloudError('InvalidParameter', `the ${template?.kind ?? 'template'} is not in the zone that was given`);
       const [staying] = all.filter(({ zoneId }) => onlyZoneId !== null && zoneId !== onlyZoneId);
       if (!staying) await tx.update(templates, { id: templateId }, { state: 'Inactive' });
       // One that leaves a zone is no longer for every zone, or it would be brought back.
@@ -56,6 +60,7 @@ export const deleteTemplateSaga = saga({
       if ((await tx.countBy(storedImages, { templateId, removedAt: IsNull() })) > 0) return null;
       await tx.update(templates, { id: templateId }, { state: 'Inactive', removedAt: new Date() });
       await tx.delete(templateGrants, { templateId });
+      await resolveAlert(tx, 'uploadFailed', templateId);
       wake('imageCopy');
       return null;
     });
