@@ -12,6 +12,8 @@ export interface RouterPlan {
   /** Null when neither DHCP nor DNS is wanted. */
   readonly dnsmasq: DnsmasqPlan | null;
   readonly ruleset: (options: { flowtable: boolean }) => string;
+  /** Elements of its sets by name. */
+  readonly sets: ReadonlyMap<string, readonly string[]>;
   /** Which service each chain and set of the ruleset belongs to. */
   readonly blockOwners: ReadonlyMap<string, ServiceName>;
 }
@@ -27,11 +29,18 @@ export function compileRouter(configuration: RouterConfiguration, folder: string
     ['flowtable fast', 'firewall'],
   ]);
   const blocks = new Map<string, readonly string[]>();
-  for (const { name, nft = {} } of contributions)
+  const sets = new Map<string, readonly string[]>();
+  for (const { name, nft = {}, nftSets = {} } of contributions) {
     for (const [block, lines] of Object.entries(nft)) {
       blocks.set(block, lines);
       blockOwners.set(block, name);
     }
+    for (const [set, { type, elements }] of Object.entries(nftSets)) {
+      blocks.set(`set ${set}`, [`type ${type}`, `elements = { ${elements.join(',\n      ')} }`]);
+      blockOwners.set(`set ${set}`, name);
+      sets.set(set, elements);
+    }
+  }
 
   const guestDevice = device(guest.device);
   const guestNetwork = networkOf(guest.address, guest.prefix);
@@ -87,6 +96,7 @@ export function compileRouter(configuration: RouterConfiguration, folder: string
       return `table inet nephos_router\ndelete table inet nephos_router\ntable inet nephos_router {\n${body}}\n`;
     },
     blockOwners,
+    sets,
   };
 }
 

@@ -131,12 +131,20 @@ describe('a router between real networks', { skip: isRoot ? false : 'needs root'
     const before = await router.pid('dnsmasq');
     const added = configuration();
     added.dhcp?.hosts.push({ mac: guestMac(2), address: '10.1.1.22', hostName: '12h' });
+    const handlesOf = async (): Promise<string> =>
+      (await inside(lab.routerNamespace, 'nft', ['-a', 'list', 'chain', 'inet', 'nephos_router', 'forward'])).trim();
+    const handles = await handlesOf();
     await router.apply(added);
+    assert.equal(await handlesOf(), handles, 'the table was not loaded anew');
+    assert.match(await inside(lab.routerNamespace, 'nft', ['list', 'set', 'inet', 'nephos_router', 'guests']), /10\.1\.1\.22/);
+    assert.deepEqual((await router.read()).drift, [], 'what is there is what was added');
     const lease = await lab.guest(2).askAddress();
     assert.equal(lease?.['ip'], '10.1.1.22');
     assert.equal(lease?.['hostname'], '12h');
     assert.equal(lease?.['lease'], '86400');
     await router.apply(configuration());
+    assert.doesNotMatch(await inside(lab.routerNamespace, 'nft', ['list', 'set', 'inet', 'nephos_router', 'guests']), /10\.1\.1\.22/);
+    assert.deepEqual((await router.read()).drift, []);
     assert.equal(await lab.guest(2).askAddress(), null);
     assert.equal(await router.pid('dnsmasq'), before);
   });

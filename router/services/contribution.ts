@@ -8,6 +8,8 @@ export interface Contribution {
   readonly dnsmasqFiles?: Readonly<Record<string, { readonly option: 'dhcp-hostsfile' | 'addn-hosts'; readonly content: string }>>;
   /** Chains and sets of the router's own nftables table, such as `chain egress`, with the lines inside. */
   readonly nft?: Readonly<Record<string, readonly string[]>>;
+  /** Sets of that table by name: what is new in one is added without a load of the whole table. */
+  readonly nftSets?: Readonly<Record<string, { readonly type: string; readonly elements: readonly string[] }>>;
 }
 
 /** Pure: the same configuration gives the same contribution. A service that is switched off contributes nothing. */

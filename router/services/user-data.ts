@@ -12,7 +12,6 @@ export const userData: Compile = ({ userData: section, dhcp, guest }) => {
     knownGuests.length === 0
       ? {}
       : {
-          'set guests': ['type ether_addr . ipv4_addr', `elements = { ${[...new Set(knownGuests)].join(',\n      ')} }`],
           'chain user_data_guard': [
             'type filter hook input priority -10; policy accept;',
             // A guest that takes a neighbour's address does not get the neighbour's password.
@@ -27,5 +26,6 @@ export const userData: Compile = ({ userData: section, dhcp, guest }) => {
       ],
       ...guard,
     },
+    ...(knownGuests.length === 0 ? {} : { nftSets: { guests: { type: 'ether_addr . ipv4_addr', elements: [...new Set(knownGuests)] } } }),
   };
 };
