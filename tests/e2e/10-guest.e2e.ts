@@ -246,7 +246,7 @@ step('VR-02 an unknown NIC is offered nothing, and a DHCP server in a guest is h
   assert.equal(code, 1);
 });
 
-step('a guest stops cleanly, starts with its address, and reboots', { timeout: 180_000 }, async () => {
+step('VR-02 a guest stops cleanly, starts with its address, and reboots', { timeout: 180_000 }, async () => {
   const { hostname, id } = one;
   const address = one.nic[0].ipaddress;
   await owner.client.run('stopVirtualMachine', { id }, { timeoutSeconds: 90 });

@@ -14,7 +14,9 @@ import { topology } from '../../lab/topology.ts';
 import { checkSystemVmTemplate } from '../../templates/check.ts';
 import {
   capture,
+  cloudKeyFile,
   domainsOf,
+  forgetCloudKey,
   hostNames,
   inSystemVm,
   onHost,
@@ -313,7 +315,35 @@ const serviceState = async (vm: Reply): Promise<string> => {
   return text.replaceAll(vm.linklocalip, 'CONTROL').replaceAll(vm.privateip ?? 'no address', 'MANAGEMENT');
 };
 
-test('SV-05 SV-19 CP-03 SS-02 destroyed system VMs leave nothing, and their successors are others that do the same', {
+test('SV-16 the key of the cloud is changed while everything runs: the new one opens every system VM, and the old one none', {
+  timeout: 180_000,
+}, async () => {
+  const all = await allKinds();
+  const old = await cloudKeyFile(cloud.varDir);
+  const { cloudsshkey: made } = await admin.call('rotateCloudSshKey', {});
+  await eventually(
+    'every system VM has been told of the new key',
+    async () => {
+      const [key] = await admin.list('listCloudSshKeys');
+      return key.fingerprint === made.fingerprint && key.systemvms >= all.length && key.pending === 0;
+    },
+    { timeoutSeconds: 60, everyMs: 300 },
+  );
+  forgetCloudKey();
+  const options = ['StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null', 'ConnectTimeout=15', 'IdentitiesOnly=yes', 'BatchMode=yes'];
+  for (const vm of all) {
+    assert.equal((await inSystemVm(cloud, vm, 'cat /proc/sys/kernel/hostname')).trim(), vm.name, 'the new key');
+    const refused = await inNamespace(
+      vm.hostname,
+      'ssh',
+      [...options.flatMap((option) => ['-o', option]), '-i', old, '-p', '3922', `root@${vm.linklocalip}`, 'true'],
+      { ...brief, acceptedCodes: [255] },
+    );
+    assert.match(refused.stderr, /Permission denied \(publickey\)/, vm.name);
+  }
+});
+
+test('SV-05 SV-14 SV-19 CP-03 SS-02 destroyed system VMs leave nothing, and their successors are others that do the same', {
   timeout: 420_000,
 }, async () => {
   const before = await allKinds();
@@ -373,6 +403,27 @@ test('SV-05 SV-19 CP-03 SS-02 destroyed system VMs leave nothing, and their succ
       `${stage}: ${JSON.stringify(stages)}`,
     );
   for (const [index, { at }] of stages.entries()) assert.ok(at >= (stages[index - 1]?.at ?? 0), JSON.stringify(stages));
+
+  for (const { id, name, hostname } of now) {
+    const boot = await eventually(
+      `the boot of ${name} is told`,
+      async () => (await admin.list('listSystemVmBoots', { id })).find(({ state }) => state === 'Up'),
+      { timeoutSeconds: 60, everyMs: 500 },
+    );
+    const written = [...(await serialLog(hostname, id)).matchAll(/^NEPHOS-STAGE (\S+)/gm)].map(([, stage]) => stage);
+    assert.deepEqual(
+      boot.stage.map((stage: Reply) => stage.name),
+      written,
+      `${name}: the stages of the API are those of its console`,
+    );
+    assert.equal(boot.hostname, hostname);
+    assert.ok(
+      (await admin.list('listEvents', { type: 'SYSTEMVM.BOOT', resourceid: id, resourcetype: 'SystemVm', listall: true })).some(
+        ({ description }) => description.includes('ready'),
+      ),
+      `${name}: an event tells of its boot`,
+    );
+  }
 
   // Tenants' traffic passes again, from the same address.
   const vm = await vmOf(cloud, cloud.vmId);
@@ -450,7 +501,7 @@ test('SV-11 console proxy, secondary storage VM and router all stand on one and 
   assert.equal(second, first);
 });
 
-test('the payload comes on one disk, and the API shows its version', { timeout: 60_000 }, async () => {
+test('SV-15 the payload comes on one disk, and the API shows its version', { timeout: 60_000 }, async () => {
   const expected: Reply = JSON.parse(await readFile(pathsOf(cloud.varDir).systemTemplate, 'utf8'));
   for (const vm of await allKinds()) {
     assert.equal((await inSystemVm(cloud, vm, 'sha256sum /dev/vdb')).split(' ')[0], expected.iso.sha256, vm.name);

@@ -302,7 +302,7 @@ test('SS-05 internal servers only where a setting allows them, and through a pro
   }
 });
 
-test('a download goes on in the successor of the secondary storage VM that died during it', { timeout: 420_000 }, async () => {
+test('SS-09 a download goes on in the successor of the secondary storage VM that died during it', { timeout: 420_000 }, async () => {
   const ranges: string[] = [];
   const slow = createInternetServer(images);
   slow.on('request', ({ headers }) => ranges.push(headers.range ?? 'all'));

@@ -178,8 +178,8 @@ export const guestSays = (host: string, machineId: string, words: string, timeou
   );
 
 let cloudKey: Promise<string> | null = null;
-/** A file with the private key of the cloud, which opens system VMs. */
-const cloudKeyFile = (varDir: string): Promise<string> => {
+/** A file with the private key of the cloud, which opens system VMs; read once, until `forgetCloudKey`. */
+export const cloudKeyFile = (varDir: string): Promise<string> => {
   cloudKey ??= (async () => {
     const config = readConfig(pathsOf(varDir).config);
     const db = await openDatabase(config.database, coreTables as never, [], createLog('e2e', { level: 'silent' }));
@@ -191,6 +191,11 @@ const cloudKeyFile = (varDir: string): Promise<string> => {
     }
   })();
   return cloudKey;
+};
+
+/** After a change of the key: the next look reads the new one. */
+export const forgetCloudKey = (): void => {
+  cloudKey = null;
 };
 
 export async function keyFile(privateKey: string): Promise<string> {
