@@ -223,7 +223,13 @@ export async function openSurroundings(kind: SystemVmKindName): Promise<Surround
       for (const child of [...children, cloud]) child.kill('SIGKILL');
       for (const name of [around, vmNamespace]) {
         const pids = (await ip('netns', 'pids', name).catch(() => '')).split('\n').filter(Boolean);
-        for (const pid of pids) process.kill(Number(pid), 'SIGKILL');
+        for (const pid of pids) {
+          try {
+            process.kill(Number(pid), 'SIGKILL');
+          } catch {
+            // It has ended by itself meanwhile.
+          }
+        }
         await ip('netns', 'del', name);
       }
       await rm(folder, { recursive: true, force: true });
