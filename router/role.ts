@@ -10,7 +10,7 @@ const READ_BACK_SECONDS = 60;
 export const routerRole: Role = {
   kind: definition,
   listensUdp: { guest: [53, 67] },
-  start: async ({ machine, processes, log, ring, firewallReady }) => {
+  start: async ({ machine, processes, log, ring, firewallReady, wantFirewall }) => {
     const router = createRouter({ machine, daemons: processes, log, onPasswordSaved: () => ring('router') });
     firewallReady
       .then(() => router.restore())
@@ -29,6 +29,7 @@ export const routerRole: Role = {
       handlers: [
         on(ApplyRouter, async (configuration) => {
           // What it forwards and listens on must not be open to more than it should for a moment.
+          wantFirewall();
           await firewallReady;
           return await router.apply(configuration);
         }),

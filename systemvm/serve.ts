@@ -37,6 +37,8 @@ export interface RoleContext {
   readonly networkReady: Promise<void>;
   /** Ends when nothing but the ports of the kind can be reached; it comes after the link, so a server that listens sooner is open wider. */
   readonly firewallReady: Promise<void>;
+  /** Does not wait any longer with it; for work that nothing should be open during. */
+  readonly wantFirewall: () => void;
   /** Tells management that something changed; a bell rung while the link is down rings when it is up. */
   readonly ring: (subject: BellSubject) => void;
   readonly beatNow: () => void;
@@ -69,6 +71,8 @@ export interface SystemVm {
 
 /** How long firewall and sshd wait for the link; an operator must get in also where management cannot be reached. */
 const LINK_FIRST_SECONDS = 8;
+/** What management asks first after the link is up makes the difference between Connecting and Up; it goes before them, too. */
+const ASKS_FIRST_SECONDS = 1;
 
 const sleep = (seconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
@@ -99,11 +103,15 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
   const linkSeen = new Promise<void>((resolve) => {
     sawLink = resolve;
   });
+  let wantFirewall = (): void => undefined;
+  const firewallWanted = new Promise<void>((resolve) => {
+    wantFirewall = resolve;
+  });
   const networkReady = stages.run('network', () => applyNetwork(bootArguments, machine));
   // In an emulated machine loading the kernel's packet filter takes as long as joining does, and the one would hold up the other. Until
   // then sshd is not there, and nothing is forwarded.
   const firewallReady = networkReady
-    .then(() => Promise.race([linkSeen, sleep(LINK_FIRST_SECONDS)]))
+    .then(() => Promise.race([firewallWanted, linkSeen.then(() => sleep(ASKS_FIRST_SECONDS)), sleep(LINK_FIRST_SECONDS)]))
     .then(() => stages.run('firewall', () => applyOwnFirewall(bootArguments, role.kind.listens, role.listensUdp ?? {})));
   const roleReady = stages.run('role', () =>
     role.start({
@@ -116,6 +124,7 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
       nic,
       networkReady,
       firewallReady,
+      wantFirewall: () => wantFirewall(),
       ring: (subject) => link?.ring(subject),
       beatNow: () => link?.beatNow(),
       identity: () => link?.identity() ?? null,
@@ -165,6 +174,9 @@ export async function startSystemVm(role: Role, machine: Machine, log: Log): Pro
     close: () =>
       (closing ??= (async () => {
         await openLink.close();
+        // A daemon that is still to be started would be left behind, and so would that of a predecessor.
+        wantFirewall();
+        await ready.catch(() => undefined);
         await running.close?.();
         await daemons.close();
       })()),
