@@ -7,7 +7,7 @@ import { cidrRange, ip4ToNumber, netmaskOfPrefix, numberToIp4 } from '../../prot
 import type { Id } from '../../protocol/schema.ts';
 import type { Tx } from '../core/db.ts';
 import { type IpRangeRow, ipRanges, type PrivateAddressRow, podRanges, pods, privateAddresses } from './entities.ts';
-import { addressesOf, CONTROL_CIDR, type Range, rangesOverlap } from './ranges.ts';
+import { addressesOf, CONTROL_CIDR, outside, type Range, rangesOverlap } from './ranges.ts';
 
 export interface TakenAddress {
   readonly address: string;
@@ -142,6 +142,17 @@ export async function removePrivateAddresses(
     );
   for (let at = 0; at < inside.length; at += ROWS_AT_ONCE)
     await tx.delete(privateAddresses, { id: In(inside.slice(at, at + ROWS_AT_ONCE).map(({ id }) => id)) });
+}
+
+/** Moves the ends of a range: what is in both stays as it is, what it loses must be free. */
+export async function movePrivateAddresses(
+  tx: Tx,
+  scope: Pick<PrivateAddressRow, 'kind' | 'zoneId' | 'scopeId'>,
+  before: Pick<Range, 'startIp' | 'endIp'>,
+  after: Pick<Range, 'startIp' | 'endIp'>,
+): Promise<void> {
+  for (const lost of outside(before, after)) await removePrivateAddresses(tx, scope, lost);
+  for (const gained of outside(after, before)) await addPrivateAddresses(tx, scope, gained);
 }
 
 export const hasStorageNetwork = async (tx: Tx, zoneId: Id<'zone'>): Promise<boolean> =>

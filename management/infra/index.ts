@@ -38,6 +38,8 @@ import { updateHost } from './commands/update-host.ts';
 import { updateNetworkServiceProvider } from './commands/update-network-service-provider.ts';
 import { updatePhysicalNetwork } from './commands/update-physical-network.ts';
 import { updatePod } from './commands/update-pod.ts';
+import { updatePodManagementNetworkIpRange } from './commands/update-pod-management-network-ip-range.ts';
+import { updateStorageNetworkIpRange } from './commands/update-storage-network-ip-range.ts';
 import { updateTrafficType } from './commands/update-traffic-type.ts';
 import { updateZone } from './commands/update-zone.ts';
 import { infraTables } from './entities.ts';
@@ -77,7 +79,7 @@ export {
   zoneKind,
 } from './kinds.ts';
 export { lockCluster, lockZone } from './living.ts';
-export { addressesOf, checkRange, mustBeFree, type Range, type RangeRequest, rangesOverlap } from './ranges.ts';
+export { addressesOf, checkRange, mustBeFree, outside, type Range, type RangeRequest, rangesOverlap } from './ranges.ts';
 export * from './settings.ts';
 export type { RemoteShell } from './ssh.ts';
 
@@ -96,6 +98,7 @@ export const infraArea: Area = {
     updatePod,
     deletePod,
     createManagementNetworkIpRange,
+    updatePodManagementNetworkIpRange,
     deleteManagementNetworkIpRange,
     addCluster,
     listClusters,
@@ -125,6 +128,7 @@ export const infraArea: Area = {
     listVirtualRouterElements,
     createStorageNetworkIpRange,
     listStorageNetworkIpRange,
+    updateStorageNetworkIpRange,
     deleteStorageNetworkIpRange,
   ),
   sagas: asSagas(

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { addressesOf, checkRange, rangesOverlap } from './ranges.ts';
+import { addressesOf, checkRange, outside, rangesOverlap } from './ranges.ts';
 
 const good = { gateway: '198.18.0.1', netmask: '255.255.255.0', startIp: '198.18.0.100', endIp: '198.18.0.120' };
 
@@ -29,4 +29,14 @@ test('ranges overlap when they share an address, also only one', () => {
   assert.equal(rangesOverlap(range('10.0.0.5', '10.0.0.6'), range('10.0.0.1', '10.0.0.20')), true);
   assert.equal(rangesOverlap(range('10.0.0.1', '10.0.0.9'), range('10.0.0.10', '10.0.0.20')), false);
   assert.equal(rangesOverlap(range('9.255.255.1', '9.255.255.255'), range('10.0.0.0', '10.0.0.20')), false);
+});
+
+test('what of a range is not in another is nothing, one part or two', () => {
+  const range = (startIp: string, endIp = startIp) => ({ startIp, endIp });
+  const whole = range('10.0.0.10', '10.0.0.20');
+  assert.deepEqual(outside(whole, range('10.0.0.1', '10.0.0.30')), []);
+  assert.deepEqual(outside(whole, whole), []);
+  assert.deepEqual(outside(whole, range('10.0.0.12', '10.0.0.18')), [range('10.0.0.10', '10.0.0.11'), range('10.0.0.19', '10.0.0.20')]);
+  assert.deepEqual(outside(whole, range('10.0.0.1', '10.0.0.19')), [range('10.0.0.20')]);
+  assert.deepEqual(outside(whole, range('10.0.0.30', '10.0.0.40')), [whole]);
 });

@@ -56,6 +56,20 @@ export const addressesOf = ({ startIp, endIp }: Pick<Range, 'startIp' | 'endIp'>
 export const rangesOverlap = (one: Pick<Range, 'startIp' | 'endIp'>, other: Pick<Range, 'startIp' | 'endIp'>): boolean =>
   ip4ToNumber(one.startIp) <= ip4ToNumber(other.endIp) && ip4ToNumber(other.startIp) <= ip4ToNumber(one.endIp);
 
+/** What of a range is not in the other: nothing, or one part, or one before and one after it. Pure. */
+export function outside(
+  range: Pick<Range, 'startIp' | 'endIp'>,
+  other: Pick<Range, 'startIp' | 'endIp'>,
+): Pick<Range, 'startIp' | 'endIp'>[] {
+  if (!rangesOverlap(range, other)) return [range];
+  const [start, end] = [ip4ToNumber(range.startIp), ip4ToNumber(range.endIp)];
+  const [otherStart, otherEnd] = [ip4ToNumber(other.startIp), ip4ToNumber(other.endIp)];
+  return [
+    ...(start < otherStart ? [{ startIp: range.startIp, endIp: numberToIp4(otherStart - 1) }] : []),
+    ...(end > otherEnd ? [{ startIp: numberToIp4(otherEnd + 1), endIp: range.endIp }] : []),
+  ];
+}
+
 /** Throws unless no address of the range is in another range of the zone, or that of a gateway or host. The caller holds the zone's row, so that stays so. */
 export async function mustBeFree(
   tx: Tx,

@@ -5,7 +5,7 @@ import { listIpForwardingRules, listPortForwardingRules } from './commands/list-
 import { listNetworks } from './commands/list-networks.ts';
 import { listNics } from './commands/list-nics.ts';
 import { listPublicIpAddresses } from './commands/list-public-ip-addresses.ts';
-import { createVlanIpRange, deleteVlanIpRange, listVlanIpRanges } from './commands/vlan-ip-ranges.ts';
+import { createVlanIpRange, deleteVlanIpRange, listVlanIpRanges, updateVlanIpRange } from './commands/vlan-ip-ranges.ts';
 import { networkTables } from './entities.ts';
 import { hostNetworksReconciler } from './host-networks.ts';
 import { networkSettings } from './settings.ts';
@@ -31,6 +31,7 @@ export const networkArea: Area = {
     listIpForwardingRules,
     createVlanIpRange,
     listVlanIpRanges,
+    updateVlanIpRange,
     deleteVlanIpRange,
   ),
   sagas: [],

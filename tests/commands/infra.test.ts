@@ -148,7 +148,32 @@ describe('pods and their ranges', () => {
     );
     const { pod: grown } = await admin.run('createManagementNetworkIpRange', { ...more, startip: '10.20.1.150' });
     assert.deepEqual(grown.endip, ['10.20.1.149', '10.20.1.160']);
-    await admin.run('deleteManagementNetworkIpRange', { podid: pod.id, startip: '10.20.1.150', endip: '10.20.1.160', vlan: 'untagged' });
+    const { db } = cloud.management.services;
+    const current = { podid: pod.id, currentstartip: '10.20.1.150', currentendip: '10.20.1.160' };
+    const addresses = async () =>
+      (
+        await db.rows<{ address: string }>("SELECT address FROM private_address WHERE scope_id = ? AND address LIKE '10.20.1.1_%'", [
+          pod.id,
+        ])
+      )
+        .map(({ address }) => Number(address.split('.')[3]))
+        .filter((last) => last >= 150)
+        .sort((a, b) => a - b);
+    const change = 'updatePodManagementNetworkIpRange';
+    await refused(change, current, 431, /give newstartip, newendip or both/);
+    await refused(change, { ...current, currentendip: '10.20.1.161', newendip: '10.20.1.170' }, 431, /has no range from/);
+    await refused(change, { ...current, newstartip: '10.20.1.149' }, 431, /overlaps 10\.20\.1\.100 to 10\.20\.1\.149 of a pod/);
+    await db.rows("UPDATE private_address SET nic_id = UUID() WHERE scope_id = ? AND address = '10.20.1.158'", [pod.id]);
+    await refused(change, { ...current, newendip: '10.20.1.157' }, 536, /in use, such as 10\.20\.1\.158/);
+    assert.deepEqual(await addresses(), [150, 151, 152, 153, 154, 155, 156, 157, 158, 159, 160], 'nothing is half done');
+    await admin.run(change, { ...current, newstartip: '10.20.1.156', newendip: '10.20.1.163' });
+    assert.deepEqual(await addresses(), [156, 157, 158, 159, 160, 161, 162, 163]);
+    const [held] = await db.rows<{ n: string }>('SELECT COUNT(*) AS n FROM private_address WHERE scope_id = ? AND nic_id IS NOT NULL', [
+      pod.id,
+    ]);
+    assert.equal(Number(held?.n), 1, 'the address in use is still the same');
+    await db.rows('UPDATE private_address SET nic_id = NULL WHERE scope_id = ?', [pod.id]);
+    await admin.run('deleteManagementNetworkIpRange', { podid: pod.id, startip: '10.20.1.156', endip: '10.20.1.163', vlan: 'untagged' });
     const last = { podid: pod.id, startip: '10.20.1.100', endip: '10.20.1.149', vlan: 'untagged' };
     await refused('deleteManagementNetworkIpRange', last, 431, /the last range/);
     const { pod: moved } = await admin.call('updatePod', { id: pod.id, name: 'uno', endip: '10.20.1.200', allocationstate: 'Disabled' });
@@ -167,6 +192,16 @@ describe('pods and their ranges', () => {
     await refused('deleteTrafficType', { id: traffictype.id }, 536, /it still has 1 range of storage addresses/);
     await refused('deletePhysicalNetwork', { id: physicalnetworkid }, 536, /it still has 1 IP range/);
     assert.equal((await admin.list('listStorageNetworkIpRange', { zoneid }))[0].id, made.id);
+    const { storagenetworkiprange: changed } = await admin.run('updateStorageNetworkIpRange', { id: made.id, endip: '10.30.0.25' });
+    assert.deepEqual([changed.startip, changed.endip, changed.netmask], ['10.30.0.10', '10.30.0.25', '255.255.255.0']);
+    const { db } = cloud.management.services;
+    await db.rows("UPDATE private_address SET nic_id = UUID() WHERE scope_id = ? AND address = '10.30.0.25'", [made.id]);
+    await refused('updateStorageNetworkIpRange', { id: made.id, endip: '10.30.0.20' }, 536, /in use, such as 10\.30\.0\.25/);
+    await refused('updateStorageNetworkIpRange', { id: made.id, netmask: '255.255.0.0' }, 536, /in use, such as 10\.30\.0\.25/);
+    await db.rows('UPDATE private_address SET nic_id = NULL WHERE scope_id = ?', [made.id]);
+    const { storagenetworkiprange: wider } = await admin.run('updateStorageNetworkIpRange', { id: made.id, netmask: '255.255.0.0' });
+    assert.equal(wider.netmask, '255.255.0.0');
+    await refused('updateVlanIpRange', { id: made.id, endip: '10.30.0.30' }, 431, /no range of public addresses/);
     await admin.run('deleteStorageNetworkIpRange', { id: made.id });
     await admin.run('deletePhysicalNetwork', { id: physicalnetworkid });
     assert.deepEqual(await admin.call('listPhysicalNetworks', { zoneid }), {});
@@ -196,6 +231,31 @@ describe('pods and their ranges', () => {
     const { vlan } = await admin.call('createVlanIpRange', range);
     await refused('createVlanIpRange', { ...range, startip: '203.0.113.19', endip: '203.0.113.29' }, 431, /of the public addresses/);
     await refused('deleteTrafficType', { id: traffictype.id }, 536, /range of public addresses/);
+    const { db } = cloud.management.services;
+    const addresses = async () =>
+      (await db.rows<{ address: string }>('SELECT address FROM public_ip WHERE ip_range_id = ? ORDER BY address_number', [vlan.id])).map(
+        ({ address }) => Number(address.split('.')[3]),
+      );
+    await db.rows("UPDATE public_ip SET state = 'Allocated', network_id = UUID() WHERE ip_range_id = ? AND address = '203.0.113.12'", [
+      vlan.id,
+    ]);
+    const { id } = vlan;
+    await refused(
+      'updateVlanIpRange',
+      { id, startip: '203.0.113.13' },
+      536,
+      /addresses that the range would lose are in use: 203\.0\.113\.12/,
+    );
+    await refused('updateVlanIpRange', { id, gateway: '203.0.113.2' }, 536, /gateway and netmask cannot change while/);
+    await refused('updateVlanIpRange', { id, forsystemvms: true }, 536, /networks of tenants use addresses of the range/);
+    await refused('updateVlanIpRange', { id, endip: '203.0.113.255' }, 431, /is not an address of a machine/);
+    await refused('updateStorageNetworkIpRange', { id, endip: '203.0.113.30' }, 431, /change it with updateVlanIpRange/);
+    const { vlan: changed } = await admin.call('updateVlanIpRange', { id, startip: '203.0.113.12', endip: '203.0.113.21' });
+    assert.deepEqual([changed.id, changed.startip, changed.endip], [id, '203.0.113.12', '203.0.113.21']);
+    assert.deepEqual(await addresses(), [12, 13, 14, 15, 16, 17, 18, 19, 20, 21]);
+    await db.rows("UPDATE public_ip SET state = 'Free', network_id = NULL WHERE ip_range_id = ?", [id]);
+    const { vlan: apart } = await admin.call('updateVlanIpRange', { id, gateway: '203.0.113.2', forsystemvms: true });
+    assert.deepEqual([apart.gateway, apart.forsystemvms], ['203.0.113.2', true]);
     await admin.call('deleteVlanIpRange', { id: vlan.id });
     await admin.run('deletePhysicalNetwork', { id: physicalnetworkid });
   });

@@ -1,27 +1,30 @@
-import { IsNull } from 'typeorm';
+import { In, IsNull } from 'typeorm';
 import { CloudError } from '../../../protocol/errors.ts';
 import { newId } from '../../../protocol/ids.ts';
 import { ip4ToNumber } from '../../../protocol/ip4.ts';
 import { command, reply } from '../../core/command.ts';
-import type { Tx } from '../../core/db.ts';
+import { lock, type Tx } from '../../core/db.ts';
 import { list, pageParams, where } from '../../core/list.ts';
 import { p, required } from '../../core/params.ts';
 import {
   addressesOf,
   checkRange,
+  type IpRangeRow,
   ipRangeKind,
   ipRanges,
   lockZone,
   mustBeFree,
+  outside,
   type PhysicalNetworkRow,
   physicalNetworkKind,
   physicalNetworks,
   podKind,
+  rangesOverlap,
   trafficTypes,
   type ZoneRow,
   zoneKind,
 } from '../../infra/index.ts';
-import { publicIps } from '../entities.ts';
+import { type PublicIpRow, publicIps } from '../entities.ts';
 import { rangeView } from '../views.ts';
 
 export const createVlanIpRange = command({
@@ -67,7 +70,6 @@ export const createVlanIpRange = command({
           'public traffic on a tagged VLAN is not possible yet; bring it to the hosts untagged and use vlan=untagged',
         );
       const range = checkRange({ gateway, netmask, startIp: startip, endIp: endip });
-      const addresses = addressesOf(range);
       const locked = await lockZone(tx, zone.id);
       const physical = await publicPhysicalNetwork(tx, zone, physicalnetworkid);
       await mustBeFree(tx, locked, range);
@@ -87,24 +89,93 @@ export const createVlanIpRange = command({
         removedAt: null,
       };
       await tx.insert(ipRanges, row);
-      const rows = addresses.map((address) => ({
-        id: newId('publicIp'),
-        zoneId: zone.id,
-        physicalNetworkId: physical.id,
-        ipRangeId: row.id,
-        address,
-        addressNumber: ip4ToNumber(address),
-        state: 'Free' as const,
-        generation: 0,
-        accountId: null,
-        domainId: null,
-        networkId: null,
-        isSourceNat: false,
-        nicId: null,
-        allocatedAt: null,
-      }));
-      for (let i = 0; i < rows.length; i += 500) await tx.insert(publicIps, rows.slice(i, i + 500));
+      await addPublicAddresses(tx, row, range);
       return row;
+    }),
+});
+
+async function addPublicAddresses(
+  tx: Tx,
+  { id, zoneId, physicalNetworkId }: Pick<IpRangeRow, 'id' | 'zoneId' | 'physicalNetworkId'>,
+  range: Pick<IpRangeRow, 'startIp' | 'endIp'>,
+): Promise<void> {
+  const rows = addressesOf(range).map((address) => ({
+    id: newId('publicIp'),
+    zoneId,
+    physicalNetworkId,
+    ipRangeId: id,
+    address,
+    addressNumber: ip4ToNumber(address),
+    state: 'Free' as const,
+    generation: 0,
+    accountId: null,
+    domainId: null,
+    networkId: null,
+    isSourceNat: false,
+    nicId: null,
+    allocatedAt: null,
+  }));
+  for (let i = 0; i < rows.length; i += 500) await tx.insert(publicIps, rows.slice(i, i + 500));
+}
+
+export const updateVlanIpRange = command({
+  name: 'updateVlanIpRange',
+  about:
+    'Moves the ends of a range of public addresses, or changes its gateway, netmask or use; addresses in use must not be touched by it.',
+  access: 'admin',
+  event: { type: 'VLAN.IP.RANGE.UPDATE', text: 'updating a range of public addresses' },
+  params: {
+    id: required(p.entity('the range', ipRangeKind, 'operate')),
+    gateway: p.ip4('the gateway'),
+    netmask: p.ip4('the netmask'),
+    startip: p.ip4('the first address'),
+    endip: p.ip4('the last address'),
+    forsystemvms: p.boolean('true if only system VMs take addresses from it'),
+  },
+  reply: reply.one(rangeView, 'vlan'),
+  run: ({ db }, { id: { id, zoneId }, gateway, netmask, startip, endip, forsystemvms }) =>
+    db.transact(async (tx) => {
+      const zone = await lockZone(tx, zoneId);
+      const range = await lock(tx, ipRanges, { id });
+      if (!range || range.removedAt) throw new CloudError('NotFound', 'the range has been removed meanwhile');
+      if (range.kind !== 'public')
+        throw new CloudError('InvalidParameter', 'this is no range of public addresses; change it with updateStorageNetworkIpRange');
+      const wanted = checkRange({
+        gateway: gateway ?? range.gateway,
+        netmask: netmask ?? range.netmask,
+        startIp: startip ?? range.startIp,
+        endIp: endip ?? range.endIp,
+      });
+      await mustBeFree(tx, zone, wanted, id);
+      const held = await tx.find(publicIps, { where: { ipRangeId: id }, lock: { mode: 'pessimistic_write' } });
+      const refuse = (used: readonly PublicIpRow[], why: string): void => {
+        if (used.length === 0) return;
+        const some = used.slice(0, 5).map(({ address }) => address);
+        throw new CloudError('InUse', `${why}: ${some.join(', ')}${used.length > 5 ? ' and others' : ''}`);
+      };
+      const used = held.filter(({ state }) => state !== 'Free');
+      if (wanted.gateway !== range.gateway || wanted.netmask !== range.netmask)
+        refuse(used, 'gateway and netmask cannot change while addresses of the range are in use');
+      const lost = outside(range, wanted);
+      const isLost = ({ address }: PublicIpRow) => lost.some((part) => rangesOverlap(part, { startIp: address, endIp: address }));
+      refuse(used.filter(isLost), 'addresses that the range would lose are in use');
+      if (forsystemvms && !range.forSystemVms)
+        refuse(
+          used.filter(({ networkId }) => networkId !== null),
+          'networks of tenants use addresses of the range',
+        );
+      const gone = held.filter(isLost).map((each) => each.id);
+      for (let i = 0; i < gone.length; i += 500) await tx.delete(publicIps, { id: In(gone.slice(i, i + 500)) });
+      for (const gained of outside(wanted, range)) await addPublicAddresses(tx, range, gained);
+      const changes = {
+        gateway: wanted.gateway,
+        netmask: wanted.netmask,
+        startIp: wanted.startIp,
+        endIp: wanted.endIp,
+        forSystemVms: forsystemvms ?? range.forSystemVms,
+      };
+      await tx.update(ipRanges, { id }, changes);
+      return { ...range, ...changes };
     }),
 });
 
