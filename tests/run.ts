@@ -5,9 +5,12 @@
 import { readdir } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
+import { varDirectory } from '../lab/installation.ts';
 import { ensurePackages, type PackageGroup, packageGroups } from '../lab/packages.ts';
 import { reporter } from '../lab/progress.ts';
 import { wipeTestServices } from '../lab/services.ts';
+import { buildGuestTemplates } from '../templates/guest/catalogue.ts';
+import { buildSystemVmTemplate } from '../templates/systemvm/build.ts';
 import { clearReports, logPath, type Report, repository, type TestResult } from './report.ts';
 import { runCheck, runTestFile } from './run-file.ts';
 
@@ -20,6 +23,8 @@ interface Phase {
   readonly name: string;
   readonly about: string;
   readonly packages: boolean;
+  /** Its machines are made from templates; these are built before, as they would be before `up`. */
+  readonly templates?: boolean;
   /** How many files at a time. */
   readonly workers: number;
   readonly timeoutSeconds: number;
@@ -81,6 +86,7 @@ export const phases: readonly Phase[] = [
     name: 'e2e',
     about: 'end to end',
     packages: true,
+    templates: true,
     workers: 1,
     timeoutSeconds: 1080,
     holds: (file) => isEndToEnd(file) && under('tests/e2e')(file),
@@ -147,6 +153,20 @@ const runPhase = async (phase: Phase, files: readonly string[]): Promise<Report[
   return reports.sort((a, b) => (a.file < b.file ? -1 : 1));
 };
 
+/** Builds the templates, or finds them built; the step itself says what failed. */
+const isPrepared = (): Promise<boolean> =>
+  reporter()
+    .run('templates', async (bar) => {
+      await buildSystemVmTemplate({ varDir: varDirectory, onProgress: ({ fraction, step }) => bar.update(fraction * 0.6, step) });
+      await buildGuestTemplates({
+        varDir: varDirectory,
+        which: ['tiny'],
+        onProgress: ({ fraction, step }) => bar.update(0.6 + fraction * 0.4, step),
+      });
+      return true;
+    })
+    .catch(() => false);
+
 const report = async (): Promise<{ passed: number; failed: number }> => {
   // A run of some files replaces their reports alone.
   if (values.file === undefined) await clearReports(chosen.map(({ name }) => name));
@@ -165,6 +185,10 @@ const report = async (): Promise<{ passed: number; failed: number }> => {
   const files = (await testFiles()).filter((file) => values.file === undefined || file.includes(values.file));
   for (const phase of chosen) {
     if (values.file !== undefined && (phase.program || !files.some((file) => phase.holds?.(file)))) continue;
+    if (phase.templates && !(await isPrepared())) {
+      total.failed += 1;
+      continue;
+    }
     const since = performance.now();
     const reports = await runPhase(phase, files);
     const { passed, failed } = counted(reports);
