@@ -217,6 +217,10 @@ async function changes({ account, admin, post, services }: Api) {
     [await login('changing', 'given'), await login('changed', 'the next'), await login('changed', 'given')],
     [531, 531, 200],
   );
+  for (let tries = 0; tries < 5; tries += 1) assert.equal((await call('updateUser', wrong)).status, 431);
+  const guessed = await call('updateUser', { ...wrong, currentpassword: 'given' });
+  assert.match(guessed.body.errortext, /Too many .* have failed/, 'who has the keys alone cannot find out the password by trying');
+
   const after = await services.db.read.findOneByOrFail(users, { id: id as never });
   assert.match(after.passwordHash, /^scrypt\$/);
   assert.notEqual(after.passwordHash, before.passwordHash);

@@ -5,8 +5,11 @@ import { p, required } from '../../core/params.ts';
 import { hashPassword, verifyPassword } from '../../core/secrets.ts';
 import { sessions } from '../../core/tables.ts';
 import { checkTimezone, mustBeFreeUserName } from '../accounts.ts';
+import { loginAttemptsAllowed, openLoginAttempts } from '../login-attempts.ts';
 import { userKind } from '../principals.ts';
 import { loadUsers, userView } from '../views.ts';
+
+const attempts = openLoginAttempts();
 
 export const updateUser = command({
   name: 'updateUser',
@@ -30,8 +33,14 @@ export const updateUser = command({
     if (password !== undefined) {
       if (currentpassword === undefined && caller.accountType === 'user')
         throw new CloudError('InvalidParameter', 'To set a new password the current password must be provided');
-      if (currentpassword !== undefined && !(await verifyPassword(currentpassword, user.passwordHash)))
-        throw new CloudError('InvalidParameter', 'Current password is incorrect');
+      if (currentpassword !== undefined) {
+        // Whoever has only the keys of a user must not find out the password by trying.
+        const attempt = { user: user.id, address: context.session?.clientAddress ?? '' };
+        attempts.begin(attempt, context.settings.get(loginAttemptsAllowed));
+        if (!(await verifyPassword(currentpassword, user.passwordHash)))
+          throw new CloudError('InvalidParameter', 'Current password is incorrect');
+        attempts.succeeded(attempt);
+      }
     }
     const changes: Partial<UserRow> = {
       ...(username === undefined ? {} : { name: username }),
